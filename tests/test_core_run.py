@@ -109,7 +109,7 @@ def test_claims_cannot_get_lost_or_be_judged_twice(toy):
         run.judge("C2", 1)
     with pytest.raises(RuntimeError, match="never judged: C1"):
         run.finish()
-    assert run.judge("C1", 0.5) == "not reproduced"
+    run.judge("C1", 0.5)
     with pytest.raises(ValueError, match="already"):
         run.judge("C1", 2)
     run.finish()
@@ -120,7 +120,10 @@ def test_claims_cannot_get_lost_or_be_judged_twice(toy):
 def test_a_smoke_run_judges_nothing(toy):
     run = Run("toy", "smoke")
     run.claim("C1", "s", where="w", paper="p", rule=">= 1")
-    assert run.judge("C1", 0.5) == "not judged"
+    run.judge("C1", 0.5)
+    run.finish()
+    assert json.loads((toy / "out" / "verdicts.json").read_text()) == {
+        "reproduced": 0, "not reproduced": 0, "inconclusive": 0, "not judged": 1}
 
 
 def test_tables_print_fixed_digits(toy):

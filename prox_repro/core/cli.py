@@ -236,7 +236,7 @@ def site(
     from prox_repro.core.site import SiteError, build_site
     try:
         path = build_site(results, out, renderer=renderer, log=lambda text: typer.echo(text, err=True))
-    except SiteError as error:
+    except (SiteError, ValueError) as error:
         _fail(error)
     typer.echo(f"{path}/index.html")
 

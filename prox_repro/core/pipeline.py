@@ -129,8 +129,8 @@ def closing_stages(
         "site": {
             "desc": "The rendered site",
             "cmd": "prox-repro site",
-            "deps": sorted(pages + ["results/ledger.csv", "_quarto.yml", "nbs", "prox_repro", "tools/site"]),
-            "outs": [{"_site": {"push": False}}],
+            "deps": sorted(pages + ["results/ledger.csv", "_quarto.yml", "data", "nbs", "prox_repro", "tools/site"]),
+            "outs": [{"_site": {"persist": True, "push": False}}],
         },
     }
 

@@ -136,7 +136,7 @@ class Run:
         id: str,  # a declared claim
         measured,  # number, bool, list of them, or {name: such}
         note: str = "",  # why, where the verdict needs an explanation
-    ) -> str:  # the verdict
+    ) -> None:
         "Judge a declared claim, and show the verdict."
         if id not in self._claims:
             raise ValueError(f"id: claim {id!r} was not declared; declared are {', '.join(self._claims) or 'none'}")
@@ -153,7 +153,6 @@ class Run:
             f'<small>measured {html.escape(format_measured(measured))} · rule {html.escape(claim.rule)}'
             f'{" · " + html.escape(note) if note else ""}</small></div>',
             f"{id} {verdict}: measured {format_measured(measured)}, rule {claim.rule}")
-        return verdict
 
 # %% ../../nbs/core/run.ipynb #632bac91
 @patch

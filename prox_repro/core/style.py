@@ -34,9 +34,8 @@ def rc_settings() -> dict:  # Matplotlib settings
 
 
 def use_style() -> None:
-    "Reset Matplotlib to its defaults, apply the suite's settings and draw without a screen."
+    "Reset Matplotlib to its defaults and apply the suite's settings; where the drawing appears is left to the front end."
     import matplotlib
-    matplotlib.use("agg")
     matplotlib.rcdefaults()
     matplotlib.rcParams.update(rc_settings())
 
