@@ -122,7 +122,7 @@ def claims(
     if as_json:
         typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
         return
-    _print_claims(rows)
+    _print_claims([row for row in rows if row["verdict"] != "reproduced"] if write or accept else rows)
     typer.echo(summary(rows) if rows else "no paper has run yet; run `prox-repro run SLUG` or `dvc repro`")
 
 # %% ../../nbs/core/cli.ipynb #bcd51562

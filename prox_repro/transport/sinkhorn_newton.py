@@ -22,7 +22,7 @@ def sparsify_plan(
     P: np.ndarray,  # plan, (n, m), nonnegative
     density: float,  # share of the entries to keep, in (0, 1]
 ):  # scipy.sparse.csr_array, (n, m), with at most ceil(density * n * m) stored entries
-    "The largest entries of a plan. Ties at the threshold are kept in row-major order; entries below 1e-30 of the largest never are."
+    "The largest entries of a plan; ties are kept in row-major order, entries below 1e-30 of the largest never."
     from scipy.sparse import csr_array
     if not 0 < density <= 1:
         raise ValueError(f"density: {density!r}; a share in (0, 1] of the plan's entries is needed")
@@ -153,7 +153,7 @@ class SNSStep(NamedTuple):
     evaluations: int  # plans computed (n m exponentials each)
     seconds: float  # wall time since the start
 
-
+# %% ../../nbs/transport/sinkhorn_newton.ipynb #e0d7cdfc
 @dataclass(frozen=True)
 class SNSResult:
     "Solution of an entropic transport problem by SNS or by dense Newton steps."
@@ -197,9 +197,9 @@ def sns(
     max_shift: float = 100.0,  # longest first trial step, in units of 1/eta
     adapt: bool = True,  # double the density when the error stagnates
     drop_zeros: bool = False,  # solve without points of zero mass (their potential is -inf) instead of refusing them
-    callback: Callable | None = None,  # callback(step: SNSStep, plan) after each Newton step
+    callback: Callable | None = None,  # callback(step: SNSStep, plan) after each Newton step; copy the plan to keep it
 ) -> SNSResult:  # potentials, plan, history
-    "Entropic optimal transport by Sinkhorn steps followed by sparse Newton steps (Algorithm 1 of the paper)."
+    "Entropic optimal transport by Sinkhorn steps followed by sparse Newton steps (the paper's SNS, with safeguards)."
     problem = check_transport(C, r, c, eta, zeros=drop_zeros)
     density = min(1.0, 5 / min(problem.C.shape)) if density is None else density
     _check_options(n_sinkhorn, n_newton, density, tol, damping, max_shift)
@@ -254,7 +254,7 @@ def _warm_history(warm, seconds):
     return [SNSStep("sinkhorn" if k else "start", k, float(warm.errors[k]), float(warm.potentials[k]), 1.0, 0, 0, 1.0,
                     evaluations[k], seconds * (k + 1) / (last + 1)) for k in range(last + 1)]
 
-
+# %% ../../nbs/transport/sinkhorn_newton.ipynb #3177d0af
 def _check_options(n_sinkhorn, n_newton, density, tol, damping, max_shift):
     "Reject options outside their range."
     for name, value in (("n_sinkhorn", n_sinkhorn), ("n_newton", n_newton)):
@@ -321,7 +321,7 @@ def dense_newton(
     x0: np.ndarray | None = None,  # starting row potentials, (n,)
     y0: np.ndarray | None = None,  # starting column potentials, (m,)
     max_shift: float = 100.0,  # longest first trial step, in units of 1/eta
-    callback: Callable | None = None,  # callback(step: SNSStep, plan) after each Newton step
+    callback: Callable | None = None,  # callback(step: SNSStep, plan) after each Newton step; copy the plan to keep it
 ) -> SNSResult:  # potentials, plan, history
     "Newton's method with the full Hessian: O((n + m)^3) per step, an oracle for small problems."
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
@@ -334,7 +334,8 @@ def dense_newton(
         M = problem.eta * np.block([[np.diag(point.row_sums), point.P], [point.P.T, np.diag(point.col_sums)]])
         grad = np.concatenate([point.grad_x, point.grad_y])
         try:
-            d = cho_solve(cho_factor(M + np.outer(kernel, kernel) * (problem.eta * problem.r.sum() / (n + m) ** 2)), grad)
+            fill = problem.eta * problem.r.sum() / (n + m) ** 2 * np.outer(kernel, kernel)
+            d = cho_solve(cho_factor(M + fill), grad)
         except LinAlgError:  # numerically a permutation: one null direction per block
             d = np.linalg.lstsq(M, grad, rcond=1e-14)[0]
         return NewtonDirection(d[:n], d[n:], 0), n * m
@@ -350,7 +351,7 @@ class DualResult(NamedTuple):
     n_evaluations: int  # plans computed
     error: float  # marginal error reached, l1
 
-
+# %% ../../nbs/transport/sinkhorn_newton.ipynb #264fc4fb
 def lbfgs_dual(
     C: np.ndarray,  # cost, (n, m), finite
     r: np.ndarray,  # row masses, (n,), positive
@@ -392,7 +393,7 @@ def _blend(weights, background=0.01):
     weights = (1 - background) * weights / weights.sum() + background / weights.size
     return weights / weights.sum()
 
-
+# %% ../../nbs/transport/sinkhorn_newton.ipynb #c26c2fc0
 def digit_transport(
     images: np.ndarray,  # (N, 28, 28), nonnegative
     seed: int,  # seed of the choice of the pair
@@ -405,7 +406,7 @@ def digit_transport(
     pair = pair.reshape(2, size, pool, size, pool).mean(axis=(2, 4))
     return TransportProblem(grid_cost(size, size, metric), _blend(pair[0].ravel()), _blend(pair[1].ravel()), None)
 
-
+# %% ../../nbs/transport/sinkhorn_newton.ipynb #2e7770f6
 def mixture_transport(
     size: int,  # pixels per side
     seed: int,  # seed of the mixtures
