@@ -129,7 +129,7 @@ def closing_stages(
         "site": {
             "desc": "The rendered site",
             "cmd": "prox-repro site",
-            "deps": sorted(pages + ["results/ledger.csv", "_quarto.yml", "data", "nbs", "prox_repro", "tools/site"]),
+            "deps": sorted(pages + ["results/ledger.csv", "_quarto.yml", "data/MANIFEST.json", "nbs", "prox_repro", "tools/site"]),
             "outs": [{"_site": {"persist": True, "push": False}}],
         },
     }
