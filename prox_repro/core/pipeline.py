@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['notebook_code', 'imported_modules', 'module_file', 'module_closure', 'data_dependencies', 'curves', 'paper_stage',
-           'closing_stages', 'pipeline_text', 'write_pipeline', 'pipeline_diff', 'lock_problems', 'sort_lock']
+           'closing_stages', 'pipeline_text', 'write_pipeline', 'pipeline_diff', 'stale_stages', 'lock_problems',
+           'sort_lock']
 
 # %% ../../nbs/core/pipeline.ipynb #75a61e90
 import ast
@@ -175,14 +176,40 @@ def _paths(stage: dict, keys) -> set[str]:
     return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
 
 
+def _load_stages(name: str) -> dict:
+    "The stages of dvc.yaml or dvc.lock."
+    import yaml
+    return yaml.load((root() / name).read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)).get("stages", {})
+
+
+def stale_stages() -> dict[str, list[str]]:  # stage -> what differs, a line each; `data.dvc` stands for the data
+    "Stages whose command, code, parameters, data or committed results differ from what dvc.lock recorded."
+    done = subprocess.run(["dvc", "status", "--json"], cwd=root(), capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        raise ValueError(f"dvc status failed: {last}")
+    stages = _load_stages("dvc.yaml")
+    cached = {path for stage in stages.values() for path in _paths(stage, ["outs"])}
+    found = {}
+    for name, changes in json.loads(done.stdout or "{}").items():
+        for change in changes:
+            if isinstance(change, str):
+                found.setdefault(name, []).append(change)
+                continue
+            for kind, entries in change.items():
+                for path, state in entries.items():
+                    absent = state == "not in cache" or (
+                        state == "deleted" and kind == "changed deps" and (path in cached or path.split("/")[0] == "data"))
+                    if not absent:
+                        found.setdefault(name, []).append(f"{path} {state if isinstance(state, str) else 'changed'}")
+    return found
+
+
 def lock_problems() -> list[str]:  # one line each; empty where dvc.lock fits
     "Where dvc.lock was not made from the code, parameters and data that are checked out."
-    import yaml
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     if not (root() / "dvc.lock").exists():
         return ["dvc.lock is missing: run `dvc repro`"]
-    stages, lock = (yaml.load((root() / name).read_text(encoding="utf-8"), loader).get("stages", {})
-                    for name in ("dvc.yaml", "dvc.lock"))
+    stages, lock = _load_stages("dvc.yaml"), _load_stages("dvc.lock")
     problems = [f"{name}: only in one of dvc.yaml and dvc.lock" for name in sorted(set(stages) ^ set(lock))]
     for name in sorted(set(stages) & set(lock)):
         for kind, keys in (("deps", ["deps"]), ("outs", ["outs", "metrics"])):
@@ -190,10 +217,7 @@ def lock_problems() -> list[str]:  # one line each; empty where dvc.lock fits
                 problems.append(f"{name}: its {kind} in dvc.yaml and dvc.lock differ")
     if [name for name in stages if name in lock] != [name for name in lock if name in stages]:
         problems.append("dvc.lock: its stages are not in the order of dvc.yaml; run `prox-repro pipeline --sort-lock`")
-    dry = subprocess.run(["dvc", "repro", "--dry", "--allow-missing"], cwd=root(), capture_output=True, text=True)
-    if dry.returncode:
-        return problems + [f"dvc repro --dry failed: {dry.stderr.strip().splitlines()[-1] if dry.stderr.strip() else '?'}"]
-    return problems + [f"{name}: would run" for name in re.findall(r"^Running stage '([^']+)'", dry.stdout, re.M)]
+    return problems + [f"{name}: {', '.join(reasons)}; run `dvc repro`" for name, reasons in stale_stages().items()]
 
 
 def sort_lock() -> None:
