@@ -39,7 +39,7 @@ def users_of(module: str) -> set[str]:
     return reached
 
 
-def test_a_committed_checkout_is_not_stale():
+def test_a_committed_checkout_is_not_stale(checkout, stale):
     assert stale() == set()
     assert call("prox-repro", "pipeline", "--check", cwd=checkout).returncode == 0
 
