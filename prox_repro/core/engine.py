@@ -72,7 +72,7 @@ class ReproEngine(NBClientEngine):
     def execute_managed_notebook(cls, nb_man, kernel_name, log_output=False, start_timeout=60,
                                  execution_timeout=None, log_path=None, on_cell=None, extra_env=None, resources=None,
                                  **kwargs):
-        "Start a kernel of its own, with its own empty IPython folder, its error stream going to the run's log."
+        "Start a kernel of its own, with an empty IPython folder, its error stream going to the log; end it at once when done."
         with tempfile.TemporaryDirectory() as scratch, open(log_path or os.devnull, "ab") as log:
             config = Config({"KernelManager": {"transport": "ipc", "connection_file": f"{scratch}/kernel.json"}})
             rc = Path(scratch) / "matplotlibrc"
@@ -82,7 +82,7 @@ class ReproEngine(NBClientEngine):
             client = PapermillNotebookClient(
                 nb_man, config=config, kernel_name=kernel_name, timeout=execution_timeout, startup_timeout=start_timeout,
                 log=logging.getLogger("papermill"), log_output=log_output, coalesce_streams=True, record_timing=False,
-                store_widget_state=False, resources=resources)
+                store_widget_state=False, resources=resources, shutdown_kernel="immediate")
             if on_cell is not None:
                 client.on_cell_start = on_cell
             client.execute(env=env, stderr=log)
