@@ -80,7 +80,7 @@ def test_a_run_reads_parameters_and_names_unknown_ones(toy):
     run = Run("toy", "full")
     assert run.params.n == run.params["n"] == 5 and run.seed == 3 and not run.smoke
     with pytest.raises(AttributeError, match="no parameter 'm'.*n"):
-        run.params.m
+        _ = run.params.m
     assert Run("toy", "smoke").params.n == 2
     with pytest.raises(ValueError, match="profile"):
         Run("toy", "huge")

@@ -8,7 +8,7 @@ __all__ = ['VERDICTS', 'RulePart', 'parse_rule', 'judge', 'Claim', 'round_signif
 # %% ../../nbs/core/claims.ipynb #451caec8
 import math
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 # %% ../../nbs/core/claims.ipynb #f9a35588
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not judged")

@@ -8,8 +8,6 @@ __all__ = ['app', 'list_papers', 'claims', 'run', 'verify', 'data', 'site', 'pip
 # %% ../../nbs/core/cli.ipynb #d30e9e23
 import json
 import os
-import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path

@@ -25,7 +25,7 @@ sys.modules.setdefault("rfc3987_syntax", None)
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine
 from traitlets.config import Config
-from .project import PROFILES, papers, require_paper, root
+from .project import PROFILES, require_paper, root
 
 # %% ../../nbs/core/engine.ipynb #e98d0400
 KERNEL_ENV = {

@@ -12,7 +12,7 @@ import io
 import json
 import os
 from pathlib import Path
-from .claims import VERDICTS, count_verdicts, format_measured
+from .claims import count_verdicts, format_measured
 from .project import papers, root
 
 # %% ../../nbs/core/ledger.ipynb #ffb941d7

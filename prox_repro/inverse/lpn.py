@@ -7,10 +7,8 @@ __all__ = ['PriorResult', 'LearnedProximalNetwork', 'posterior_1d', 'exact_denoi
            'gamma_schedule', 'train_lpn', 'train_lpn_population_1d', 'PnPResult', 'pnp_pgd', 'pnp_admm']
 
 # %% ../../nbs/inverse/lpn.ipynb #fff892f9
-import copy
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
-import numpy as np
 import torch
 from torch import nn
 from ..core.nets import ConvexPotential

@@ -9,11 +9,10 @@ __all__ = ['DOMAIN_TOL', 'SEMData', 'simulate_linear_sem', 'sample_covariance', 
            'DagmaLS', 'CoLiDE', 'sort_n_regress', 'varsortability']
 
 # %% ../../nbs/recovery/colide.ipynb #316bf4c9
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple
-import networkx as nx
 import numpy as np
-from ..core.graphs import dag_metrics, is_dag, random_dag, random_weights, shd
+from ..core.graphs import is_dag, random_dag, random_weights
 from ..core.optim import Adam
 
 # %% ../../nbs/recovery/colide.ipynb #1fbcde4a
