@@ -84,6 +84,7 @@ def save_figure(
     metadata = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}
     if path.suffix not in metadata:
         raise ValueError(f"path: the suffix {path.suffix!r} is not supported; use .svg or .png")
-    fig.draw_without_rendering()
+    if fig.get_layout_engine() is not None:
+        fig.get_layout_engine().execute(fig)
     fig.set_layout_engine("none")  # laying out again would move everything by the last digits
     fig.savefig(path, metadata=metadata[path.suffix], dpi=dpi)
