@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prox_repro.core.prox import project_box, prox_tv2d, soft_threshold
-from prox_repro.core.solvers import admm, armijo, cg, fista, proximal_gradient
+from prox_repro.core.solvers import _model_minimum, admm, armijo, cg, fista, proximal_gradient
 
 
 def lasso(seed=0, m=30, n=50, reg=0.3):
@@ -363,3 +363,32 @@ identity = np.eye(3)
 def test_bad_input_is_named(call, word):
     with pytest.raises(ValueError, match=word):
         call()
+
+
+@settings(deadline=None)
+@given(st.floats(0.01, 100), st.floats(1.01, 50))
+def test_interpolation_finds_the_minimum_of_a_quadratic_at_the_second_try(curvature, overshoot):
+    "Unless the minimum is further away than the safeguard lets a step shrink."
+    f = lambda x: 0.5 * curvature * x**2
+    step0 = 2 * overshoot / curvature  # at twice the minimiser's step the value is back at the start
+    found = armijo(f, 1.0, -curvature, slope=-curvature**2, step0=step0, interpolate=True)
+    assert found.success and found.value < f(1.0)
+    if 2 * overshoot <= 10:
+        assert found.n_evaluations == 3 and abs(found.x) < 1e-9
+    halved = armijo(f, 1.0, -curvature, slope=-curvature**2, step0=step0)
+    assert found.n_evaluations <= halved.n_evaluations
+
+
+@settings(deadline=None)
+@given(st.floats(0.1, 10), st.floats(0.1, 10), st.floats(0.1, 2), st.floats(0.1, 0.9))
+def test_cubic_model_is_exact_for_a_cubic(scale, minimum, last, ratio):
+    "Two values, the start and its slope determine a cubic: its minimum does not depend on where it was tried."
+    f = lambda x: scale * (x**3 - 3 * minimum**2 * x)
+    tries = [(t, f(t)) for t in (last * minimum * ratio, last * minimum)]
+    assert _model_minimum(0.0, -3 * scale * minimum**2, tries) == pytest.approx(minimum, rel=1e-5)
+
+
+def test_interpolation_survives_values_that_are_not_finite():
+    f = lambda x: x - np.log(x) if x > 0 else np.inf
+    found = armijo(f, 3.0, -1.0, slope=-2 / 3, step0=64.0, interpolate=True)
+    assert found.success and found.x > 0 and found.value < f(3.0)

@@ -291,6 +291,21 @@ class ArmijoResult:
     n_evaluations: int  # objective evaluations, including that of the start if it was needed
     success: bool  # whether a step was accepted
 
+# %% ../../nbs/core/solvers.ipynb #a9d41c07
+def _model_minimum(value, slope, tries):
+    "Where the polynomial through the start and the last one or two tries is smallest; infinity where it has no minimum."
+    if not all(math.isfinite(new) for _, new in tries):
+        return math.inf
+    rest = [(t, (new - value - slope * t) / t**2) for t, new in tries]  # what a line through the start leaves, over t^2
+    if len(rest) == 1:
+        curvature = 2 * rest[0][1]
+        return -slope / curvature if curvature > 0 else math.inf
+    (t, q), (t_old, q_old) = rest
+    cubic = (q - q_old) / (t - t_old)
+    square = q - cubic * t
+    root = square**2 - 3 * cubic * slope
+    return -slope / (square + math.sqrt(root)) if root >= 0 and square + math.sqrt(root) > 0 else math.inf
+
 # %% ../../nbs/core/solvers.ipynb #f783504f
 def armijo(
     objective: Callable,  # x -> float; NaN and infinities count as "too far"
@@ -301,6 +316,7 @@ def armijo(
     value: float | None = None,  # objective at `x`; evaluated when None
     step0: float = 1.0,  # first step tried
     shrink: float = 0.5,  # factor between tries, in (0, 1)
+    interpolate: bool = False,  # next try at the minimum of a quadratic, then cubic model, within [shrink / 5, shrink] of the last
     c1: float = 1e-4,  # share of the promised decrease that is asked for, in (0, 1)
     slack: float = 0.0,  # allowed rise relative to |f(x)|, for rounding
     max_evaluations: int = 50,  # steps tried before giving up
@@ -316,11 +332,13 @@ def armijo(
     value = float(objective(x) if value is None else value)
     if not math.isfinite(value):
         raise ValueError(f"x: the objective must be finite at the start of a line search, got {value}")
-    step = step0
+    step, tries = step0, []
     for tried in range(1, max_evaluations + 1):
         x_new = x + step * direction
         new = float(objective(x_new))
         if math.isfinite(new) and new <= value + c1 * step * slope + slack * abs(value):
             return ArmijoResult(x_new, step, new, tried + n_start, True)
-        step *= shrink
+        tries = [(step, new), *tries[:1]]
+        wanted = _model_minimum(value, slope, tries) if interpolate else 0.0
+        step *= shrink if not interpolate else min(max(wanted / step, shrink / 5), shrink)
     return ArmijoResult(x, 0.0, value, max_evaluations + n_start, False)
