@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 parser = ConfigParser(delimiters=["="])
 parser.read("settings.ini", encoding="utf-8")
 cfg = parser["DEFAULT"]
-extras = {name: cfg[f"{name}_requirements"].split() for name in ("repro", "test", "bench")}
+extras = {name: cfg[f"{name}_requirements"].split() for name in ("repro", "teach", "test", "bench")}
 extras["all"] = sorted({req for reqs in extras.values() for req in reqs})
 
 setup(

@@ -12,7 +12,7 @@ parser.read("settings.ini")
 cfg = parser["DEFAULT"]
 # torch is pinned to the release that a processor-only build was tried with
 pins = {"torch": "torch==2.13.0"}
-for key in ("requirements", "repro_requirements", "test_requirements"):
+for key in ("requirements", "repro_requirements", "teach_requirements", "test_requirements"):
     for requirement in cfg[key].split():
         print(pins.get(requirement.split(">")[0].split("=")[0], requirement))
 print("setuptools\nwheel")

@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'load_claims', 'ledger_rows', 'lost_claims', 'LostClaims', 'read_ledger', 'write_ledger', 'summary',
-           'compare_text', 'compare_runs']
+           'Change', 'ledger_changes', 'ledger_at', 'keep_release', 'last_release', 'compare_text', 'compare_runs']
 
 # %% ../../nbs/core/ledger.ipynb #08780ad4
 import csv
 import io
 import json
 import os
+import subprocess
 from pathlib import Path
+from typing import NamedTuple
 from .claims import count_verdicts, format_measured
 from .project import papers, root
 
@@ -25,7 +27,15 @@ def load_claims(
 ) -> dict | None:  # content of claims.json, None where the paper has not run
     "The judged claims of one paper."
     path = (results or root() / "results") / slug / "claims.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["claims"], record["profile"]
+        return record
+    except (ValueError, KeyError, TypeError):
+        shown = path.relative_to(root()) if path.is_relative_to(root()) else path
+        raise ValueError(f"{shown} is damaged: restore it with `git checkout {shown}`, or run `prox-repro repro {slug}`") from None
 
 
 def ledger_rows(
@@ -109,6 +119,72 @@ def summary(
         return f"{len(claims)} claims, not judged (smoke run)"
     rest = [f"{n} {verdict}" for verdict, n in counts.items() if n and verdict != "reproduced"]
     return ", ".join([f"{counts['reproduced']} of {len(claims)} claims reproduced", *rest])
+
+# %% ../../nbs/core/ledger.ipynb #a8e3164b
+class Change(NamedTuple):
+    "One difference between two ledgers."
+    paper: str  # slug
+    id: str  # of the claim
+    kind: str  # "new", "gone", "verdict", "rule" or "value"
+    before: str  # verdict, rule or value as it was; "" where new
+    after: str  # as it is; "" where gone
+    statement: str  # what the claim says
+
+
+def ledger_changes(
+    old: list[dict],  # rows of the older ledger
+    new: list[dict],  # rows of the newer one
+) -> list[Change]:  # in the order of the newer ledger, claims that are gone last
+    "What differs between two ledgers; of one claim the verdict is named before the rule, the rule before the value."
+    before = {(row["paper"], row["id"]): row for row in old}
+    changes = []
+    for row in new:
+        was = before.pop((row["paper"], row["id"]), None)
+        place = (row["paper"], row["id"])
+        if was is None:
+            changes.append(Change(*place, "new", "", row["verdict"], row["statement"]))
+            continue
+        for kind, key in (("verdict", "verdict"), ("rule", "rule"), ("value", "measured")):
+            if was[key] != row[key]:
+                changes.append(Change(*place, kind, was[key], row[key], row["statement"]))
+    return changes + [Change(*place, "gone", row["verdict"], "", row["statement"]) for place, row in before.items()]
+
+
+def ledger_at(
+    revision: str,  # anything that git understands: a commit, a tag, HEAD~3
+) -> list[dict]:  # its rows
+    "The ledger as it was committed in a revision; `ValueError` where git has none."
+    done = subprocess.run(["git", "show", f"{revision}:results/ledger.csv"], cwd=root(), capture_output=True, text=True)
+    if done.returncode:
+        known = subprocess.run(["git", "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"], cwd=root(),
+                               capture_output=True).returncode == 0
+        raise ValueError(f"revision: {revision!r} holds no results/ledger.csv; choose a later one" if known else
+                         f"revision: git knows no {revision!r}; name a commit, a tag or something like HEAD~1")
+    return list(csv.DictReader(io.StringIO(done.stdout)))
+
+# %% ../../nbs/core/ledger.ipynb #c1d70f95
+def keep_release(
+    name: str,  # such as "0.1.0"
+    rows: list[dict],  # the ledger to keep
+) -> Path:  # results/release.json
+    "Keep a ledger as the one that later ones are compared with."
+    if not name.strip():
+        raise ValueError("name: is empty; give the release a name, such as 0.1.0")
+    kept = [{key: row[key] for key in ("paper", "id", "verdict", "statement", "rule", "measured")} for row in rows]
+    path = root() / "results" / "release.json"
+    temporary = path.with_name(".release.json.new")
+    temporary.write_text(json.dumps({"name": name.strip(), "claims": kept}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def last_release() -> tuple[str, list[dict]] | None:  # name and rows; None before the first release
+    "The ledger of the last release."
+    path = root() / "results" / "release.json"
+    if not path.exists():
+        return None
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return kept["name"], kept["claims"]
 
 # %% ../../nbs/core/ledger.ipynb #1eebb381
 def _same_number(a: str, b: str) -> bool:

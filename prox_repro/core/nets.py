@@ -199,6 +199,13 @@ def _ramp(t: torch.Tensor, beta: float) -> torch.Tensor:
     return F.softplus(t, beta=beta, threshold=40.0)  # the default threshold of 20 shows in double precision
 
 
+def _check_scales(beta, strong_convexity):
+    if not beta > 0:
+        raise ValueError(f"beta must be positive, got {beta}")
+    if not strong_convexity >= 0:
+        raise ValueError(f"strong_convexity must be >= 0, got {strong_convexity}")
+
+
 class ICNN(ConvexPotential):
     "Dense input-convex network of equation (1), strongly convex with modulus `2 * strong_convexity`."
 
@@ -212,10 +219,7 @@ class ICNN(ConvexPotential):
         log_init: float | None = None,  # start W, w at exp(normal(log_init, 0.1)); None: usual layer init, clipped at 0
     ):
         super().__init__()
-        if not beta > 0:
-            raise ValueError(f"beta must be positive, got {beta}")
-        if not strong_convexity >= 0:
-            raise ValueError(f"strong_convexity must be >= 0, got {strong_convexity}")
+        _check_scales(beta, strong_convexity)
         if not hidden:
             raise ValueError("hidden is empty; an ICNN needs at least one hidden layer")
         self.event_shape = (in_shape,) if isinstance(in_shape, int) else tuple(in_shape)
@@ -285,8 +289,7 @@ class ConvICNN(ConvexPotential):
         log_init: float | None = None,  # start W, w at exp(normal(log_init, 0.1)); None: usual layer init, clipped at 0
     ):
         super().__init__()
-        if not beta > 0:
-            raise ValueError(f"beta must be positive, got {beta}")
+        _check_scales(beta, strong_convexity)
         self.event_shape, down = tuple(in_shape), prod(strides)
         if len(self.event_shape) != 2 or any(s % down for s in self.event_shape):
             raise ValueError(f"in_shape must be (H, W), both divisible by {down} (the strides' product), got "

@@ -14,7 +14,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
-from .project import papers, root
+from .project import _read_yaml, papers, root
 
 # %% ../../nbs/core/pipeline.ipynb #92be71fa
 def notebook_code(
@@ -130,7 +130,7 @@ def closing_stages(
         "site": {
             "desc": "The rendered site",
             "cmd": "prox-repro site",
-            "deps": sorted(pages + ["results/ledger.csv", "_quarto.yml", "data/MANIFEST.json", "nbs", "prox_repro", "tools/site"]),
+            "deps": sorted(pages + ["results/ledger.csv", "results/release.json", "_quarto.yml", "data/MANIFEST.json", "nbs", "prox_repro", "tools/site"]),
             "outs": [{"_site": {"persist": True, "push": False}}],
         },
     }
@@ -182,10 +182,14 @@ def _load_stages(name: str) -> dict:
     return yaml.load((root() / name).read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)).get("stages", {})
 
 
-def stale_stages() -> dict[str, list[str]]:  # stage -> what differs, a line each; `data.dvc` stands for the data
+def stale_stages(
+    missing_is_stale: bool = False,  # whether results that are absent, as in a fresh clone, count
+) -> dict[str, list[str]]:  # stage -> what differs, a line each; `data.dvc` stands for the data
     "Stages whose command, code, parameters, data or committed results differ from what dvc.lock recorded."
     done = subprocess.run(["dvc", "status", "--json"], cwd=root(), capture_output=True, text=True)
     if done.returncode:
+        for name in ("dvc.yaml", "dvc.lock", "params.yaml", *sorted(f"params/{slug}.yaml" for slug in papers())):
+            _read_yaml(root() / name, name)  # DVC does not name the file that it cannot read
         last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
         raise ValueError(f"dvc status failed: {last}")
     stages = _load_stages("dvc.yaml")
@@ -200,7 +204,7 @@ def stale_stages() -> dict[str, list[str]]:  # stage -> what differs, a line eac
                 for path, state in entries.items():
                     absent = state == "not in cache" or (
                         state == "deleted" and kind == "changed deps" and (path in cached or path.split("/")[0] == "data"))
-                    if not absent:
+                    if missing_is_stale and kind == "changed outs" or not absent:
                         found.setdefault(name, []).append(f"{path} {state if isinstance(state, str) else 'changed'}")
     return found
 

@@ -27,7 +27,7 @@ from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
 from .claims import VERDICTS, count_verdicts
-from .ledger import ledger_rows, load_claims, summary
+from .ledger import last_release, ledger_changes, ledger_rows, load_claims, summary
 from .pipeline import imported_modules, module_closure, notebook_code
 from .project import CHAPTERS, papers, root
 
@@ -723,6 +723,43 @@ def _emit_ledger(build: _Build) -> None:
              "measured, and the verdict that the rule gives."}
     build.emit("ledger.qmd", front, _raw(f'<div class="prox-wide">{body}</div>'))
 
+
+def _changes_html(changes: list, infos: dict) -> str:
+    "The table of what changed, a section per paper."
+    def place(change):
+        info = infos.get(change.paper)
+        label = html.escape(f"{info.title if info else change.paper} · {change.id}")
+        return f'<a href="{info.chapter}/{info.slug}.html#claim-{html.escape(change.id)}">{label}</a>' if info and change.after else label
+
+    def value(kind, text):
+        word = html.escape(text)
+        return f'<span class="verdict {text.replace(" ", "-")}">{word}</span>' if kind in ("new", "gone", "verdict") and text else word
+    lines = [f'<tr><td data-label="Claim">{place(c)}<p class="prox-row-note">{html.escape(c.statement)}</p></td>'
+             f'<td data-label="What">{c.kind}</td><td data-label="Before">{value(c.kind, c.before)}</td>'
+             f'<td data-label="Now">{value(c.kind, c.after)}</td></tr>' for c in changes]
+    return ('<div class="prox-ledger-table"><table><thead><tr><th>Claim</th><th>What</th><th>Before</th><th>Now</th></tr></thead>'
+            f'<tbody>{"".join(lines)}</tbody></table></div>')
+
+
+def _emit_changes(build: _Build) -> None:
+    "What changed since the last release."
+    infos = {card.info.slug: card.info for card in build.cards}
+    front = {"title": "What changed", "toc": False, "description": "Claims that are new, verdicts that changed and values that "
+             "moved since the last release."}
+    kept = last_release()
+    if kept is None:
+        text = "<p>No release has been kept yet (<code>prox-repro claims --release NAME</code> keeps one), so nothing is compared.</p>"
+    else:
+        name, old = kept
+        changes = ledger_changes(old, ledger_rows(build.results))
+        counts = {kind: sum(c.kind == kind for c in changes) for kind in ("new", "gone", "verdict", "rule", "value")}
+        words = {"new": "new claims", "gone": "claims gone", "verdict": "verdicts changed", "rule": "rules changed",
+                 "value": "values moved"}
+        said = ", ".join(f"{n} {words[kind]}" for kind, n in counts.items() if n) or "nothing"
+        text = (f"<p>Since release {html.escape(name)} ({len(old)} claims): {said}. Since any revision: "
+                "<code>prox-repro claims --diff REV</code>.</p>" + (_changes_html(changes, infos) if changes else ""))
+    build.emit("changes.qmd", front, _raw(f'<div class="prox-wide">{text}</div>'))
+
 # %% ../../nbs/core/site.ipynb #2f345a7f
 def _configure(build: _Build, chapters: list[str]) -> None:
     "Configuration and assets for the renderer."
@@ -878,6 +915,7 @@ def build_site(
         chapters = _emit_chapters(build)
         _emit_indexes(build)
         _emit_ledger(build)
+        _emit_changes(build)
         _configure(build, chapters)
         log(f"rendering with {chosen}")
         site = _render(build, chosen)

@@ -384,7 +384,7 @@ def sparse_ot_reference(
 ) -> SparseOTReference:
     "Solve the convex relaxation to a proven accuracy by column generation; `RuntimeError` where `max_lp` is not enough."
     a, b, C, *_ = _check_problem(a, b, C, k, gamma)
-    problem, (m, n) = _Problem(a, b, np.ascontiguousarray(C.T), int(k), float(gamma)), C.shape
+    problem, m = _Problem(a, b, np.ascontiguousarray(C.T), int(k), float(gamma)), C.shape[0]
     lower, best = -np.inf, np.zeros(m)
     master, warm = _Master(problem), solve_semidual(a, b, C, k, gamma)
     plan, starts = _round_rows(warm.plan, a, b), [warm.alpha, np.zeros(m)]
