@@ -38,6 +38,9 @@ def test_derivatives_are_finite_differences(family, sparse):
     np.testing.assert_allclose(problem.hvp(x, v), H @ v, atol=1e-12)
     block = rng.permutation(problem.size)[:3]
     np.testing.assert_allclose(problem.block_hessian(x, block), H[np.ix_(block, block)], atol=1e-12)
+    np.testing.assert_allclose(problem.block_grad_from(problem.linear(x), x, block), problem.grad(x)[block], atol=1e-12)
+    bound = problem.block_hessian_bound(np.arange(problem.size))
+    np.testing.assert_allclose(problem.bound_product(v), bound @ v, atol=1e-11)
 
 
 @settings(deadline=None, max_examples=40)

@@ -239,18 +239,26 @@ def verify(
     slugs: list[str] = typer.Argument(None, help="Papers; all where none is named."),
     run_dir: Path = typer.Option(None, "--run", help="Compare this folder (with a folder per paper) instead of running."),
     profile: str = typer.Option(None, "--profile", "-p", help="Profile to run; that of the committed results where left out."),
+    instructions: str = typer.Option("avx2", "--instructions", help="Vector instructions that the libraries may use: avx2 (as for "
+                                     "the committed results), native (all this processor has) or sse4."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     "Rerun papers into a scratch folder and compare with the committed tables and verdicts."
     from prox_repro.core.ledger import compare_runs, load_claims
+    from prox_repro.core.engine import INSTRUCTIONS
+    if instructions not in INSTRUCTIONS:
+        _fail(f"instructions {instructions!r} are unknown; choose one of {', '.join(INSTRUCTIONS)}", 2)
     answer = {}
     for slug in _check_slugs(slugs or []):
         committed = load_claims(slug)
         if committed is None:
             _fail(f"{slug} has no committed results to compare with; run `dvc repro {slug}`")
+        if run_dir is None and profile not in (None, committed["profile"]):
+            _fail(f"{slug} is committed at profile {committed['profile']}, so a run at {profile} cannot be compared with it; "
+                  "leave --profile out", 2)
         folder = run_dir or root() / "runs" / "verify"
         if run_dir is None:
-            _run_one(slug, profile or committed["profile"], folder / slug)
+            _run_one(slug, profile or committed["profile"], folder / slug, instructions=instructions)
         elif load_claims(slug, folder) is None:
             _fail(f"{folder / slug} holds no run of {slug}; make one with `prox-repro run {slug} -o {folder}`")
         state, where = compare_runs(root() / "results" / slug, folder / slug)

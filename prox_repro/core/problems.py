@@ -76,6 +76,10 @@ class _LinearModel:
         "Gradient of (1) from the state."
         return self.A.T @ (self.weights * self._slopes(z)) + self.reg * x
 
+    def block_grad_from(self, z: np.ndarray, x: np.ndarray, block: np.ndarray) -> np.ndarray:  # (|b|,)
+        "The gradient's entries in a block from the state: only the block's columns of A are read."
+        return self.A[:, block].T @ (self.weights * self._slopes(z)) + self.reg * x[block]
+
     def block_hessian_from(self, z: np.ndarray, block: np.ndarray) -> np.ndarray:  # (|b|, |b|)
         "Second derivatives of (1) among the coordinates of a block, from the state."
         return self._gram(block, self.weights * self._curvatures(z))
@@ -87,6 +91,10 @@ class _LinearModel:
     def block_hessian_bound(self, block: np.ndarray) -> np.ndarray:  # (|b|, |b|)
         "A matrix above the Hessian of the block at every `x`."
         return self._gram(block, self.curvature * self.weights)
+
+    def bound_product(self, v: np.ndarray) -> np.ndarray:  # (n,)
+        "Product of the bound on the whole Hessian with `v`, without forming it."
+        return self.curvature * (self.A.T @ (self.weights * (self.A @ v))) + self.reg * v
 
     def coord_lipschitz(self) -> np.ndarray:  # (n,)
         "Lipschitz constants of the partial derivatives."
@@ -231,6 +239,20 @@ class Softmax(_LinearModel):
         "Gradient from the state."
         return (self.A.T @ (self.weights[:, None] * self._slopes(z))).T.ravel() + self.reg * x
 
+    def block_grad_from(self, z: np.ndarray, x: np.ndarray, block: np.ndarray) -> np.ndarray:  # (|b|,)
+        "The gradient's entries in a block from the state."
+        slopes, out = self.weights[:, None] * self._slopes(z), self.reg * x[block]
+        classes, columns = np.divmod(block, self.n_features)
+        for c in np.unique(classes):
+            inside = classes == c
+            out[inside] += self.A[:, columns[inside]].T @ slopes[:, c]
+        return out
+
+    def bound_product(self, v: np.ndarray) -> np.ndarray:  # (k n,)
+        "Product of the bound on the whole Hessian with `v`, without forming it."
+        u = self.weights[:, None] * self.linear(v)
+        return 0.5 * (self.A.T @ (u - u.mean(axis=1, keepdims=True))).T.ravel() + self.reg * v
+
     def hvp(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:  # (k n,)
         "Product of the Hessian at `x` with `v`."
         p, u = self._probabilities(self.linear(x)), self.linear(v)
@@ -306,7 +328,15 @@ class Quadratic:
         "Gradient from the state."
         return z - self.c
 
+    def block_grad_from(self, z: np.ndarray, x: np.ndarray, block: np.ndarray) -> np.ndarray:  # (|b|,)
+        "The gradient's entries in a block from the state."
+        return z[block] - self.c[block]
+
     def hvp(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:  # (n,)
+        "`Q v`."
+        return self.Q @ v
+
+    def bound_product(self, v: np.ndarray) -> np.ndarray:  # (n,)
         "`Q v`."
         return self.Q @ v
 

@@ -36,7 +36,7 @@ class SiteError(RuntimeError):
     "A site that cannot be built; the message is one line that says why."
 
 
-GUIDES = ("read", "rerun", "teach", "extend")  # the order of the guide pages; others follow by name
+GUIDES = ("read", "rerun", "verify", "cluster", "teach", "lessons", "extend")  # the order of the guide pages; others follow by name
 HARNESS = ("run", "claims", "engine", "ledger", "project", "pipeline", "export", "site", "cli")  # after the rest of core
 _FIXED_TIME = 1_577_836_800  # every source gets this time, so that none of the day of the build enters a page
 
