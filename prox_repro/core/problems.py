@@ -101,8 +101,12 @@ class _LinearModel:
         squares = self.A.multiply(self.A) if hasattr(self.A, "multiply") else self.A**2
         return self.curvature * np.asarray(self.weights @ squares).ravel() + self.reg
 
+    def sample_losses_from(self, z: np.ndarray) -> np.ndarray:  # (N,)
+        "Loss of each sample, without weight, from the state: the derivative of (1) in the sample weights."
+        return self._losses(z)
+
     def sample_losses(self, x: np.ndarray) -> np.ndarray:  # (N,)
-        "Loss of each sample, without weight: the derivative of (1) in the sample weights."
+        "Loss of each sample, without weight."
         return self._losses(self.linear(x))
 
     def sample_slopes(self, x: np.ndarray, v: np.ndarray) -> np.ndarray:  # (N,)
