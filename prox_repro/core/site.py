@@ -752,12 +752,21 @@ def _emit_changes(build: _Build) -> None:
     else:
         name, old = kept
         changes = ledger_changes(old, ledger_rows(build.results))
-        counts = {kind: sum(c.kind == kind for c in changes) for kind in ("new", "gone", "verdict", "rule", "value")}
-        words = {"new": "new claims", "gone": "claims gone", "verdict": "verdicts changed", "rule": "rules changed",
-                 "value": "values moved"}
-        said = ", ".join(f"{n} {words[kind]}" for kind, n in counts.items() if n) or "nothing"
+        known = {row["paper"] for row in old}
+        fresh = [card for card in build.cards if card.claims and card.info.slug not in known]
+        changes = [change for change in changes if change.paper in known]
+        words = {"new": "new claims on papers that were there", "gone": "claims gone", "verdict": "verdicts changed",
+                 "rule": "rules changed", "value": "measured values moved"}
+        counts = [("new papers", len(fresh))] + [(word, sum(c.kind == kind for c in changes)) for kind, word in words.items()]
+        said = ", ".join(f"{word}: {n}" for word, n in counts if n) or "nothing changed"
         text = (f"<p>Since release {html.escape(name)} ({len(old)} claims): {said}. Since any revision: "
-                "<code>prox-repro claims --diff REV</code>.</p>" + (_changes_html(changes, infos) if changes else ""))
+                "<code>prox-repro claims --diff REV</code>.</p>")
+        if fresh:
+            text += "<h2>New papers</h2>" + "".join(
+                f'<p><a href="{card.info.chapter}/{card.info.slug}.html">{html.escape(card.info.title)}</a>: '
+                f"{html.escape(summary(card.claims))}</p>" for card in fresh)
+        if changes:
+            text += "<h2>Claims of papers that were there</h2>" + _changes_html(changes, infos)
     build.emit("changes.qmd", front, _raw(f'<div class="prox-wide">{text}</div>'))
 
 # %% ../../nbs/core/site.ipynb #2f345a7f
