@@ -1,5 +1,7 @@
 # make repro   environment, data, every stage of the pipeline, the ledger and the site
 # make test    environment, then all tests (each notebook at smoke, then pytest)
+# JOBS=2       papers at a time in make repro; the bytes of the results do not depend on it
+JOBS ?= 1
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -36,8 +38,7 @@ data: env  ## fetch the data sets from the repository's own store, and verify th
 
 repro: data  ## reproduce everything: figures, tables, claims, ledger, site
 	@echo "==> pipeline: $$(prox-repro list | wc -l) papers at profile $$(sed -n 's/^profile: *//p' params.yaml), then ledger and site"
-	@dvc repro
-	@prox-repro pipeline --sort-lock
+	@if [ "$(JOBS)" = 1 ]; then dvc repro && prox-repro pipeline --sort-lock; else prox-repro repro -j $(JOBS); fi
 	@prox-repro claims | tail -n 1
 	@echo "==> done: open _site/index.html"
 
@@ -49,7 +50,7 @@ test-notebooks: data  ## every notebook at smoke, through nbdev
 
 test-python: data  ## pytest
 	@echo "==> pytest"
-	@pytest -q tests
+	@pytest -q -n 2 --dist loadfile tests
 
 check: env  ## prove that nothing generated is stale
 	@prox-repro export --check
