@@ -18,7 +18,7 @@ def one_line(done, *words):
         assert word in lines[0], lines[0]
 
 
-COMMANDS = ("list", "run", "verify", "claims", "site", "data", "pipeline", "export", "new")
+COMMANDS = ("list", "run", "repro", "verify", "claims", "student", "site", "data", "pipeline", "export", "new")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -79,6 +79,30 @@ def test_a_claim_that_stops_holding_stops_the_ledger_and_changes_nothing(checkou
     assert (checkout / "results" / "ledger.csv").read_bytes() == ledger
     call("prox-repro", "claims", "--accept", cwd=checkout, check=True)
     assert (checkout / "results" / "ledger.csv").read_bytes() != ledger
+
+
+def test_changes_since_a_revision(checkout):
+    """New claims, lost verdicts and moved values are told apart; a release keeps what the site compares with."""
+    assert call("prox-repro", "claims", "--diff", "HEAD", cwd=checkout, check=True).stdout == "0 changes since HEAD\n"
+    path = checkout / "results" / "colide" / "claims.json"
+    record = json.loads(path.read_text())
+    first, second, third = record["claims"][:3]
+    first["verdict"], second["measured"], third["id"] = "inconclusive", 123456, "C-new"
+    path.write_text(json.dumps(record))
+    found = json.loads(call("prox-repro", "claims", "--diff", "HEAD", "--json", cwd=checkout, check=True).stdout)
+    assert {(c["id"], c["kind"]) for c in found} == {
+        (first["id"], "verdict"), (second["id"], "value"), ("C-new", "new"), (found[-1]["id"], "gone")}
+    assert next(c["after"] for c in found if c["kind"] == "value") == "123,456"
+    assert json.loads(call("prox-repro", "claims", "lpn", "--diff", "HEAD", "--json", cwd=checkout, check=True).stdout) == []
+    call("prox-repro", "claims", "--release", "9.9", cwd=checkout, check=True)
+    kept = json.loads((checkout / "results" / "release.json").read_text())
+    assert kept["name"] == "9.9" and {"C-new"} < {c["id"] for c in kept["claims"]}
+    one_line(call("prox-repro", "claims", "--release", " ", cwd=checkout), "name", "empty")
+
+
+def test_verify_refuses_what_cannot_be_compared(smoke_checkout):
+    one_line(call("prox-repro", "verify", "colide", "--profile", "full", cwd=smoke_checkout), "colide", "smoke", "full")
+    one_line(call("prox-repro", "verify", "colide", "--instructions", "avx9", cwd=smoke_checkout), "avx9", "avx2", "native")
 
 
 def test_verify_tells_identical_from_different(smoke_checkout, tmp_path):

@@ -123,7 +123,7 @@ def parsed(site_dir: Path) -> dict[str, Page]:
 def sample() -> list[str]:
     """All special pages, and one paper per chapter."""
     firsts = {info.chapter: info for info in reversed(papers().values())}
-    special = ["index.html", "ledger.html", "404.html", "guide/index.html", "guide/read.html", "core/index.html",
+    special = ["index.html", "ledger.html", "changes.html", "404.html", "guide/index.html", "guide/read.html", "core/index.html",
                "core/prox.html", "api/index.html", "api/prox.html"]
     return special + [f"{info.chapter}/{name}.html" for info in firsts.values() for name in ("index", info.slug)]
 
@@ -139,7 +139,7 @@ def test_every_paper_chapter_module_and_guide_has_a_page(parsed):
         assert {f"{info.chapter}/{info.slug}.html", f"{info.chapter}/index.html", f"api/{info.slug}.html"} <= set(parsed)
     for folder in ("guide", "core"):
         assert {f"{folder}/{path.stem}.html" for path in (root() / "nbs" / folder).glob("*.ipynb")} <= set(parsed)
-    assert {"index.html", "ledger.html", "404.html", "api/index.html"} <= set(parsed)
+    assert {"index.html", "ledger.html", "changes.html", "404.html", "api/index.html"} <= set(parsed)
     assert not [name for name in parsed if name.split("/")[0] in site_module.CHAPTERS
                 and name.split("/")[0] not in {info.chapter for info in papers().values()}]
 

@@ -29,7 +29,7 @@ def execute(notebook: dict, folder: Path, **env: str) -> dict:
     from nbclient import NotebookClient
     nb = nbformat.reads(json.dumps(notebook), as_version=4)
     before = dict(os.environ)
-    os.environ.update({"PROX_REPRO_PROFILE": "smoke", "PROX_REPRO_ROOT": str(ROOT), "MPLBACKEND": "agg", **env})
+    os.environ.update({"PROX_REPRO_PROFILE": "smoke", "MPLBACKEND": "agg", **env})
     try:
         NotebookClient(nb, timeout=120, kernel_name="python3", allow_errors=False,
                        resources={"metadata": {"path": str(folder)}}).execute()
@@ -74,7 +74,7 @@ def test_solutions_and_checks_come_in_pairs(slug):
 def test_a_copy_runs_up_to_its_first_exercise_from_any_folder(slug, tmp_path):
     made = student_copy(slug).notebook
     first = next(n for n, cell in enumerate(made["cells"]) if STUB[0] in text(cell) and cell["cell_type"] == "code")
-    nb = execute({**made, "cells": made["cells"][:first + 2]}, tmp_path)
+    nb = execute({**made, "cells": made["cells"][:first + 2]}, tmp_path, PROX_REPRO_ROOT=str(ROOT))
     stub, check = nb.cells[first], nb.cells[first + 1]
     errors = [out for cell in nb.cells[:first + 1] for out in cell.get("outputs", []) if out["output_type"] == "error"]
     assert not errors, errors
@@ -82,6 +82,16 @@ def test_a_copy_runs_up_to_its_first_exercise_from_any_folder(slug, tmp_path):
     failed = [out for out in check.get("outputs", []) if out["output_type"] == "error"]
     assert failed and failed[0]["ename"] == "NotImplementedError", "the check of an unsolved exercise has to fail"
     assert not list(tmp_path.iterdir()), "opening a copy must not write beside it"
+
+
+@pytest.mark.parametrize("folder", [".", "nbs/recovery", "nbs/guide"])
+def test_a_notebook_finds_its_project_from_any_folder_of_the_checkout(folder):
+    """No variable is set, as in JupyterLab: the first picture is drawn from the root, from its own folder, and from another."""
+    made = student_copy("robust_subgradient").notebook
+    last = next(n for n, cell in enumerate(made["cells"]) if "run.figure(" in text(cell))
+    nb = execute({**made, "cells": made["cells"][:last + 1]}, ROOT / folder)
+    assert not [out for cell in nb.cells for out in cell.get("outputs", []) if out["output_type"] == "error"]
+    assert nb.cells[last].outputs
 
 
 def test_stubs_are_nbgraders_own():

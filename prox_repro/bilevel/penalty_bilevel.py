@@ -400,13 +400,14 @@ def _curved_newton(self, x, s, y, lam, max_iter=60):
 
 # %% ../../nbs/bilevel/penalty_bilevel.ipynb #be5561ec
 def _curved_solve(self, x: np.ndarray, sigma=0.0) -> tuple:  # y (..., dy), lambda (..., m)
-    "One branch of solutions: gradient steps at sigma = 0.3, Newton down to 0, and from there to `sigma`."
+    "Gradient steps, then Newton, at falling sigma; Newton alone from 0 to `sigma`."
     stack = np.broadcast_shapes(np.shape(sigma), x.shape[:-1], self.c.shape[:-1])
     y = np.broadcast_to(self.c - _mv(self.D.mT, x), (*stack, self.dy)).copy()
-    for _ in range(150):
-        y = y - 0.2 * (0.3 * self.f_grad(x, y)[1] + self.g_grad(x, y)[1])
-    lam = (_mv(self.A, _phi(y)[0]) - _mv(self.B, x)) / 0.3
-    for s in (0.3, 0.1, 0.03, 0.0, sigma):
+    for s in (0.3, 0.1, 0.03):
+        for _ in range(300):  # where a branch of minimisers has ended they slide to the next one
+            y = y - 0.2 * (s * self.f_grad(x, y)[1] + self.g_grad(x, y)[1])
+        y, lam, _ = _curved_newton(self, x, _column(s), y, (_mv(self.A, _phi(y)[0]) - _mv(self.B, x)) / s)
+    for s in (0.0, sigma):
         y, lam, left = _curved_newton(self, x, _column(s), y, lam)
     if left.max(initial=0.0) > 1e-9:
         raise RuntimeError(f"solve: Newton stopped at a residual of {left.max():.1e}; the leader's choice may jump "

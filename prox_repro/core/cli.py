@@ -157,8 +157,8 @@ _TIME_HELP = "Seconds that a paper may take; 300 at smoke, 1800 at full, none at
 _MEMORY_HELP = "GiB that a paper may use; 8 at smoke and full, none at paper; 0 for none."
 
 
-def _run_one(slug: str, profile: str, target: Path, **limits) -> float:
-    "Run one paper with progress; the number of seconds."
+def _run_one(slug: str, profile: str, target: Path, on_error=_fail, **limits) -> float | None:
+    "Run one paper with progress; the number of seconds. A failed run is told to `on_error`, in one line."
     from prox_repro.core.engine import RunError, execute_paper
     progress = _Progress(slug, profile)
     try:
@@ -166,7 +166,7 @@ def _run_one(slug: str, profile: str, target: Path, **limits) -> float:
     except RunError as error:
         if sys.stderr.isatty():
             sys.stderr.write("\n")
-        _fail(error)
+        return on_error(error)
     return progress.done()
 
 
@@ -258,7 +258,12 @@ def verify(
                   "leave --profile out", 2)
         folder = run_dir or root() / "runs" / "verify"
         if run_dir is None:
-            _run_one(slug, profile or committed["profile"], folder / slug, instructions=instructions)
+            errors = []
+            _run_one(slug, committed["profile"], folder / slug, errors.append, instructions=instructions)
+            if errors:  # the other papers can still be compared
+                answer[slug] = {"state": "failed", "first difference": str(errors[0])}
+                typer.echo(f"prox-repro: {errors[0]}", err=True)
+                continue
         elif load_claims(slug, folder) is None:
             _fail(f"{folder / slug} holds no run of {slug}; make one with `prox-repro run {slug} -o {folder}`")
         state, where = compare_runs(root() / "results" / slug, folder / slug)
@@ -267,7 +272,7 @@ def verify(
             typer.echo(f"{slug}: {state}" + (f" ({where})" if where else ""))
     if as_json:
         typer.echo(json.dumps(answer, indent=1))
-    if any(entry["state"] == "different" for entry in answer.values()):
+    if any(entry["state"] in ("different", "failed") for entry in answer.values()):
         raise typer.Exit(1)
 
 # %% ../../nbs/core/cli.ipynb #d8f51b37
