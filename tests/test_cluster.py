@@ -12,8 +12,7 @@ import yaml
 
 from conftest import call, copy_checkout
 from prox_repro.core.project import papers
-from test_faults import CLI, make_stale, one_line, wait_until
-from toys import TOYS, copy_toys, make_toy_checkout, snapshot
+from toys import CLI, TOYS, copy_toys, make_stale, make_toy_checkout, one_line, snapshot, wait_until
 
 
 @pytest.fixture(scope="module")

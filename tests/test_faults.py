@@ -15,10 +15,11 @@ import psutil
 import pytest
 
 from conftest import ROOT, call
-from toys import TOYS, copy_toys, make_toy_checkout, snapshot, write_notebook
+from toys import (
+    CLI, TOYS, copy_toys, edit, make_stale, make_toy_checkout, one_line, snapshot, wait_until, write_notebook,
+)
 
 RNG = random.Random(20230601)
-CLI = [sys.executable, "-c", "from prox_repro.core.cli import main; main()"]
 
 
 @pytest.fixture(scope="module")
@@ -44,28 +45,6 @@ def start(*arguments: str, cwd: Path, **env: str) -> subprocess.Popen:
 
 def as_stage(slug: str) -> dict[str, str]:
     return {"DVC_STAGE": slug}
-
-
-def one_line(done, *words: str) -> str:
-    """The one line with which a command failed; it holds the words, and no traceback goes with it."""
-    assert done.returncode != 0, done.stdout
-    lines = [line for line in done.stderr.splitlines() if line.startswith("prox-repro: ")]
-    assert len(lines) == 1 and "Traceback" not in done.stderr, done.stderr[-3000:]
-    for word in words:
-        assert word in lines[0], lines[0]
-    return lines[0]
-
-
-def edit(path: Path, text: str | bytes) -> None:
-    """Replace a file that may share its bytes with another checkout."""
-    path.unlink(missing_ok=True)
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-
-
-def make_stale(toys: Path, *slugs: str, pause: float = 0.05) -> None:
-    for slug in slugs:
-        path = toys / "params" / f"{slug}.yaml"
-        edit(path, re.sub(r"pause: .*", f"pause: {pause}", path.read_text()).replace("value: 42", "value: 43"))
 
 
 def is_sound(toys: Path) -> None:
@@ -103,16 +82,6 @@ def kernels_of(pid: int) -> list[psutil.Process]:
 
 def stages_of(pid: int, slug: str) -> list[psutil.Process]:
     return [process for process, words in commands_below(pid) if words[-2:] == ["run", slug]]
-
-
-def wait_until(condition, seconds: float = 30.0):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it did not happen in time")
 
 
 def none_running(checkout: Path) -> bool:
@@ -284,6 +253,13 @@ def small_disk(tmp_path) -> Path:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+def fill(folder: Path) -> None:
+    """Write until the disk is full."""
+    with open(folder / "ballast", "wb", buffering=0) as ballast, contextlib.suppress(OSError):
+        while ballast.write(bytes(4096)):
+            pass
+
+
 def test_full_disk_during_a_run(toys, small_disk):
     before = snapshot(toys / "results")
     shutil.move(toys / "results", small_disk / "results")
@@ -298,12 +274,7 @@ def test_full_disk_during_a_run(toys, small_disk):
 def test_full_disk_before_a_run(toys, small_disk):
     shutil.move(toys / "results", small_disk / "results")
     (toys / "results").symlink_to(small_disk / "results")
-    with open(small_disk / "ballast", "wb", buffering=0) as ballast:
-        try:
-            while ballast.write(bytes(4096)):
-                pass
-        except OSError:
-            pass
+    fill(small_disk)
     before = snapshot(small_disk / "results")
     done = call(*CLI, "run", "toy_a", cwd=toys, DVC_STAGE="toy_a")
     one_line(done, "No space left")
@@ -316,12 +287,7 @@ def test_full_disk_while_the_ledger_is_written(toys, small_disk):
     shutil.move(toys / "results", small_disk / "results")
     (toys / "results").symlink_to(small_disk / "results")
     before = snapshot(small_disk / "results")
-    with open(small_disk / "ballast", "wb", buffering=0) as ballast:
-        try:
-            while ballast.write(bytes(4096)):
-                pass
-        except OSError:
-            pass
+    fill(small_disk)
     one_line(call(*CLI, "claims", "--write", cwd=toys), "No space left", "free")
     assert snapshot(small_disk / "results") == before
 

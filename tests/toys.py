@@ -1,12 +1,16 @@
 """A checkout with two tiny papers in place of the real ones, for tests that break things: a run of one takes two seconds."""
 import json
 import os
+import re
 import shutil
+import sys
+import time
 from pathlib import Path
 
 from conftest import call, copy_checkout
 
 TOYS = ("toy_a", "toy_b")
+CLI = [sys.executable, "-c", "from prox_repro.core.cli import main; main()"]
 CELLS = {
     "md-title": "# {slug}\n\n> A paper of this test.",
     "md-paper": "**Paper.** Nobody: *Nothing*.",
@@ -77,3 +81,35 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     """Every visible file below a folder with its bytes."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*"))
             if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)}
+
+
+def one_line(done, *words: str) -> str:
+    """The one line with which a command failed; it holds the words, and no traceback goes with it."""
+    assert done.returncode != 0, done.stdout
+    lines = [line for line in done.stderr.splitlines() if line.startswith("prox-repro: ")]
+    assert len(lines) == 1 and "Traceback" not in done.stderr, done.stderr[-3000:]
+    for word in words:
+        assert word in lines[0], lines[0]
+    return lines[0]
+
+
+def edit(path: Path, text: str | bytes) -> None:
+    """Replace a file that may share its bytes with another checkout."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+
+def make_stale(toys: Path, *slugs: str, pause: float = 0.05) -> None:
+    for slug in slugs:
+        path = toys / "params" / f"{slug}.yaml"
+        edit(path, re.sub(r"pause: .*", f"pause: {pause}", path.read_text()).replace("value: 42", "value: 43"))
+
+
+def wait_until(condition, seconds: float = 30.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not happen in time")
