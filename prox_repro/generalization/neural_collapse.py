@@ -9,7 +9,6 @@ __all__ = ['NCMetrics', 'nc_metrics', 'class_targets', 'sort_by_class', 'orthogo
            'perturbation_map', 'block', 'CollapseSpectrum', 'predicted_spectrum', 'singular_values']
 
 # %% ../../nbs/generalization/neural_collapse.ipynb #cc565f47
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 import numpy as np
 from ..core.linalg import random_orthonormal
