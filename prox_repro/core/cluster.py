@@ -58,6 +58,7 @@ def run_stage(
     log.parent.mkdir(parents=True, exist_ok=True)
     env = {**os.environ, **_ONE_THREAD, "PROX_REPRO_ROOT": checkout, "DVC_STAGE": slug, "DVC_ROOT": checkout,
            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    env.pop("MALLOC_TRIM_THRESHOLD_", None)  # Dask's: a process that hands back every 64 KB was seen to run twice as long
     options = [part for name, value in (limits or {}).items() for part in (f"--{name}", str(value))]
     command = [sys.executable, "-c", "from prox_repro.core.cli import main; main()", "run", slug, *options]
     while True:
