@@ -9,7 +9,6 @@ __all__ = ['StageOutcome', 'run_stage', 'dependency_digest', 'ReproError', 'Plan
 # %% ../../nbs/core/cluster.ipynb #fcfda829
 import contextlib
 import ctypes
-import fcntl
 import hashlib
 import json
 import logging
@@ -21,8 +20,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from .pipeline import sort_lock, stale_stages
-from .project import papers, root
+from .pipeline import _load_stages, sort_lock, stale_stages
+from .project import file_lock, global_params, papers, root
 
 # %% ../../nbs/core/cluster.ipynb #b4a00e19
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
@@ -113,7 +112,6 @@ def make_plan(
 ) -> Plan:
     "Ask DVC which papers are stale."
     from prox_repro.core.data import verify_data
-    from prox_repro.core.project import global_params
     problems = verify_data()
     if problems:
         raise ReproError(f"data/ is not the committed version: {problems[0]}")
@@ -313,7 +311,6 @@ def _last_progress(slug: str) -> str:
 # %% ../../nbs/core/cluster.ipynb #7977d3fd
 def _commit(slug: str, before: str) -> StageOutcome | None:
     "Tell DVC about one paper's results; an outcome where that is refused."
-    from prox_repro.core.pipeline import _load_stages
     if dependency_digest(_load_stages("dvc.yaml")[slug], root()) != before:
         return StageOutcome(slug, False, f"{slug}: its code or parameters changed while it ran, so it was not committed; run again", 0.0)
     done = subprocess.run(["dvc", "commit", "--quiet", "--force", slug], cwd=root(), capture_output=True, text=True)
@@ -322,18 +319,6 @@ def _commit(slug: str, before: str) -> StageOutcome | None:
         return StageOutcome(slug, False, f"{slug}: dvc commit failed: {last.removeprefix('ERROR: ')}", 0.0)
     return None
 
-
-@contextlib.contextmanager
-def _only_one():
-    "Refuse a second reproduction of the same checkout."
-    folder = root() / "runs" / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "repro.lock", "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ReproError("another `prox-repro repro` of this checkout is under way; wait for it or stop it") from None
-        yield
 
 # %% ../../nbs/core/cluster.ipynb #23c8060b
 def run_plan(
@@ -346,7 +331,6 @@ def run_plan(
     board: Callable[[Plan, int], Board] = Board,  # shows progress
 ) -> dict[str, StageOutcome]:  # one per paper that ended, in the order of the end
     "Run the papers of a plan side by side and commit each to DVC; `ReproError` where it cannot begin."
-    from prox_repro.core.pipeline import _load_stages
     stages, outcomes = _load_stages("dvc.yaml"), {}
     before = {slug: dependency_digest(stages[slug], root()) for slug in plan.slugs}
     for slug in plan.slugs:
@@ -365,10 +349,10 @@ def run_plan(
                     ended(_alone(slug, limits, shown), shown)
         else:
             with connect(n_jobs, scheduler, root()) as client:
-                workers = client.scheduler_info(n_workers=-1)["workers"].values()
-                offered = any("gpu" in worker.get("resources", {}) for worker in workers)
-                _run_on(client, plan, limits, {"gpu": 1} if gpu and offered else None, ended,
-                        lambda: board(plan, sum(worker["nthreads"] for worker in workers)))
+                offered = any("gpu" in worker.get("resources", {}) for worker in _workers(client))
+                resources = {"gpu": 1} if gpu and offered else {}
+                with board(plan, _places(client, resources)) as shown:
+                    _run_on(client, plan, limits, resources, ended, shown)
     finally:
         if outcomes:
             sort_lock()
@@ -390,28 +374,40 @@ def _alone(slug, limits, shown):
         return future.result()
 
 
-def _run_on(client, plan, limits, resources, ended, board) -> None:
-    "Submit everything, longest first, and take the results as they come."
-    futures = {client.submit(run_stage, slug, str(root()), limits, pure=False, resources=resources, retries=0,
-                             priority=-rank, key=f"{slug}-{time.time_ns()}"): slug for rank, slug in enumerate(plan.slugs)}
-    with board() as shown:
-        try:
-            while futures:
-                for slug in futures.values():
-                    if _progress_file(root(), slug).exists():
-                        shown.began_running(slug)
-                for future in [future for future in futures if future.done()]:
-                    slug = futures.pop(future)
-                    error = future.exception() if future.status != "finished" else None
-                    ended(StageOutcome(slug, False, f"{slug}: its workers died ({type(error).__name__}); run again, with fewer "
-                                       "at a time if memory is short", 0.0) if error else future.result(), shown)
-                shown.refresh()
-                time.sleep(0.2)
-        except BaseException:
-            with contextlib.suppress(Exception):  # whatever is gone already needs no stopping
-                client.cancel(list(futures), force=True)
-                client.run(_stop_children)
-            raise
+def _workers(client) -> list[dict]:
+    return list(client.scheduler_info(n_workers=-1)["workers"].values())
+
+
+def _places(client, resources: dict[str, float]) -> int:
+    "How many papers the workers can run at a time."
+    return sum(int(min(worker["nthreads"], *(worker.get("resources", {}).get(name, 0) // need for name, need in resources.items())))
+               if resources else worker["nthreads"] for worker in _workers(client))
+
+
+def _run_on(client, plan, limits, resources, ended, shown) -> None:
+    "Hand out papers, longest first, as many as there are places, and take the results as they come."
+    waiting, futures = list(plan.slugs), {}
+    try:
+        while waiting or futures:
+            while waiting and len(futures) < max(_places(client, resources), 1):
+                slug = waiting.pop(0)
+                futures[client.submit(run_stage, slug, str(root()), limits, pure=False, resources=resources or None, retries=0,
+                                      key=f"{slug}-{time.time_ns()}")] = slug
+            for slug in futures.values():
+                if _progress_file(root(), slug).exists():
+                    shown.began_running(slug)
+            for future in [future for future in futures if future.done()]:
+                slug = futures.pop(future)
+                error = future.exception() if future.status != "finished" else None
+                ended(StageOutcome(slug, False, f"{slug}: its workers died ({type(error).__name__}); run again, with fewer "
+                                   "at a time if memory is short", 0.0) if error else future.result(), shown)
+            shown.refresh()
+            time.sleep(0.2)
+    except BaseException:
+        with contextlib.suppress(Exception):  # whatever is gone already needs no stopping
+            client.cancel(list(futures), force=True)
+            client.run(_stop_children)
+        raise
 
 
 def _stop_children() -> None:
@@ -433,16 +429,20 @@ def reproduce(
     log: Callable[[str], None] = print,  # what happens between the papers
 ) -> dict[str, StageOutcome]:  # of the papers that ran; empty where nothing was stale
     "Bring everything up to date; `ReproError` where something failed, what succeeded being kept."
-    from prox_repro.core.project import global_params
     if n_jobs < 1:
         raise ReproError(f"-j: needs a whole number >= 1, got {n_jobs}")
-    with _only_one():
+    refusal = ReproError("another `prox-repro repro` of this checkout is under way; wait for it or stop it")
+    with file_lock("repro", refusal):
         plan = make_plan(only, force)
         if plan.slugs:
             where = scheduler or f"{n_jobs} at a time on this machine"
             log(f"{len(plan.slugs)} of {len(papers())} papers to run, {where}")
+        start = time.monotonic()
         outcomes = run_plan(plan, n_jobs=n_jobs, scheduler=scheduler, gpu=global_params()["profile"] == "paper",
                             limits=limits) if plan.slugs else {}
+        if plan.slugs:
+            work = sum(outcome.seconds for outcome in outcomes.values())
+            log(f"{len(outcomes)} papers ended after {time.monotonic() - start:.0f} s, their own times add up to {work:.0f} s")
         failed = [outcome.message for outcome in outcomes.values() if not outcome.ok]
         if failed:
             raise ReproError(f"{len(failed)} of {len(plan.slugs)} papers failed, the others are kept: " + " | ".join(failed))

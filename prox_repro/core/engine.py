@@ -8,7 +8,6 @@ __all__ = ['KERNEL_ENV', 'INSTRUCTIONS', 'LIMITS', 'clean_executed', 'ReproEngin
 
 # %% ../../nbs/core/engine.ipynb #a45d0802
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -28,7 +27,7 @@ sys.modules.setdefault("rfc3987_syntax", None)
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine
 from traitlets.config import Config
-from .project import PROFILES, require_paper, root
+from .project import PROFILES, file_lock, require_paper, root
 
 # %% ../../nbs/core/engine.ipynb #e98d0400
 KERNEL_ENV = {
@@ -126,19 +125,12 @@ def swap_into_place(
     shutil.rmtree(old, ignore_errors=True)
 
 
-@contextlib.contextmanager
 def paper_lock(
     slug: str,  # the paper
-):
+):  # a context manager
     "Hold the lock of a paper; a second run of it is refused, since it would write the same files."
-    folder = root() / "runs" / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f"{slug}.lock", "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"{slug}: another run of this paper is under way; wait for it or stop it") from None
-        yield
+    refusal = RunError(f"{slug}: another run of this paper is under way; wait for it or stop it")
+    return file_lock(slug, refusal)
 
 # %% ../../nbs/core/engine.ipynb #cd900183
 def _check_parameters_cell(path: Path) -> int:

@@ -11,7 +11,6 @@ __all__ = ['GUIDES', 'HARNESS', 'SiteError', 'drop_output_file', 'Provenance', '
 import ast
 import base64
 import contextlib
-import fcntl
 import hashlib
 import html
 import json
@@ -29,7 +28,7 @@ from pathlib import Path
 from .claims import VERDICTS, count_verdicts
 from .ledger import last_release, ledger_changes, ledger_rows, load_claims, summary
 from .pipeline import imported_modules, module_closure, notebook_code
-from .project import CHAPTERS, papers, root
+from .project import CHAPTERS, file_lock, papers, root
 
 # %% ../../nbs/core/site.ipynb #b2f3409a
 class SiteError(RuntimeError):
@@ -878,15 +877,10 @@ def choose_renderer(
 @contextlib.contextmanager
 def _work_folder(out: Path):
     "A hidden folder beside the site, for one build at a time; what a killed build left is removed, or put back."
-    lock = root() / "runs" / "locks" / f"site-{hashlib.sha256(str(out).encode()).hexdigest()[:12]}.lock"
-    for folder in (lock.parent, out.parent):
-        folder.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{out.name}.prox-repro-"
-    with open(lock, "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SiteError(f"another build of {out} is under way; wait for it or stop it") from None
+    refusal = SiteError(f"another build of {out} is under way; wait for it or stop it")
+    with file_lock(f"site-{hashlib.sha256(str(out).encode()).hexdigest()[:12]}", refusal):
         for left in sorted(out.parent.glob(f"{prefix}*"), key=lambda path: not path.name.endswith(".old")):
             left.rename(out) if left.name.endswith(".old") and not out.exists() else shutil.rmtree(left)
         work = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent))
