@@ -4,7 +4,7 @@
 """
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
+from one_thread import one_thread  # noqa: F401
 
 from prox_repro.core.linalg import random_orthonormal
 from prox_repro.transfer.active_multitask import (
@@ -15,12 +15,6 @@ M, D, K = 80, 40, 10
 FIT = f"active_multitask: shared representation, M={M} d={D} K={K}"
 LASSO = "active_multitask: 96 Lasso problems of 4 x 61"
 LP = "active_multitask: least l1 norm, K=8 M=200"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    with threadpool_limits(1):
-        yield
 
 
 @pytest.fixture(scope="module")

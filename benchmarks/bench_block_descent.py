@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import spsolve
-from threadpoolctl import threadpool_limits
+from one_thread import one_thread  # noqa: F401
 
 from prox_repro.core.problems import LeastSquares
 from prox_repro.core.solvers import cg
@@ -21,12 +21,6 @@ from prox_repro.optimization.block_descent import (
 
 M, N, SIDE, GAP = 200, 2000, 50, 1e-8
 L1, LATTICE = "block_descent: L1, {}% of the largest penalty, " + f"{M} x {N}, duality gap {GAP:g}", "block_descent: {}"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    with threadpool_limits(1):
-        yield
 
 
 # non-negative L1 least squares

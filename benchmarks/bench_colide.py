@@ -6,7 +6,7 @@ import contextlib
 import io
 
 import pytest
-from threadpoolctl import threadpool_limits
+from one_thread import one_thread  # noqa: F401
 
 from prox_repro.recovery.colide import CoLiDE, DagmaLS, simulate_linear_sem
 
@@ -18,12 +18,6 @@ SETTINGS = dict(stages=1, s=(1.0,), lr=LR, max_iter=N_ITER, checkpoint=N_ITER)
 OURS = {
     "LS": DagmaLS(**SETTINGS), "CoLiDE-EV": CoLiDE(**SETTINGS), "CoLiDE-NV": CoLiDE(**SETTINGS, equal_variance=False),
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    with threadpool_limits(1):
-        yield
 
 
 @pytest.fixture(scope="module")

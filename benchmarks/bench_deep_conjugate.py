@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.sparse.linalg import splu
 from scipy.sparse.linalg import cg as scipy_cg
-from threadpoolctl import threadpool_limits
+from one_thread import one_thread  # noqa: F401
 
 from prox_repro.core.nets import seeded
 from prox_repro.core.solvers import cg
@@ -18,13 +18,6 @@ from prox_repro.science.deep_conjugate import (
 TOL, N = 1e-6, 256
 PLAIN = f"deep_conjugate: conjugate gradients to {TOL:g}, {N} x {N} cells"
 ALL = "deep_conjugate: one system to {:g}, {} x {} cells"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
 
 
 def system(n):

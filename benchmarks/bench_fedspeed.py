@@ -6,20 +6,13 @@ arithmetic: the smaller the network and the more is done around its gradients, t
 import numpy as np
 import pytest
 import torch
-from threadpoolctl import threadpool_limits
+from one_thread import one_thread  # noqa: F401
 
 from prox_repro.core.nets import MLP, seeded
 from prox_repro.transfer.fedspeed import FedProblem, client_batches, local_update
 
 CLIENTS, SAMPLES, BATCH, STEPS, LR, LAM, RHO = 10, 100, 50, 10, 0.1, 10.0, 0.1
 GROUP = f"fedspeed: one round of {{}}, {CLIENTS} clients, perceptron {{}}, batch {BATCH}, {STEPS} steps, {{}}"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
 
 
 def make(sizes, dtype):

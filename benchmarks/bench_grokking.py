@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from threadpoolctl import threadpool_limits
+from one_thread import one_thread  # noqa: F401
 
 from prox_repro.core.nets import MLP, seeded, stack
 from prox_repro.generalization.grokking import (
@@ -21,13 +21,6 @@ STACK = f"grokking: one AdamW step for 8 seeds, p={SMALL}, width 64"
 PERP = f"grokking: projection of the gradients, p={P}, width {WIDTH}"
 adamw = partial(torch.optim.AdamW, lr=0.01, weight_decay=0.0)
 fused_loss = partial(softmax_cross_entropy, fused=True)  # the same loss as the peer's
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
 
 
 def stepper(net, x, y, loss, optimizer):

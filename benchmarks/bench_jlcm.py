@@ -5,20 +5,13 @@
 import numpy as np
 import pytest
 import torch
-from threadpoolctl import threadpool_limits
+from one_thread import one_thread  # noqa: F401
 
 from prox_repro.compression.jlcm import fit_codebook, group_neurons, kmeans_1d, learn_codes, second_moments
 
 N, K, SWEEPS = 200_000, 16, 30
 FIT = f"jlcm: k-means of {N} weights, K={K}, {SWEEPS} sweeps"
 LEARN = "jlcm: 20 joint steps, 256 x 256, N=1024, K=4"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
 
 
 def fit_ours(x):

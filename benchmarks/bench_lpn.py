@@ -4,20 +4,13 @@ import numpy as np
 import pytest
 import scipy.optimize
 import torch
+from one_thread import one_thread  # noqa: F401
 from prox_repro.core.data import digits
 from prox_repro.core.nets import ICNN, ConvexPotential, seeded
 from prox_repro.inverse.lpn import LearnedProximalNetwork, Stage, train_lpn
 
 TOL = 1e-6
 GROUP = "lpn: prior of 100 digits"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy.optimize import Bounds, minimize
-from threadpoolctl import threadpool_limits
+from one_thread import one_thread  # noqa: F401
 
 from prox_repro.bilevel.lv_hba import (
     LVHBAConfig, lv_hba, project_soft_margin, signed_samples, svm_hyper_problem, svm_implicit_gradient, svm_solve, toy_merely_convex,
@@ -16,12 +16,6 @@ from prox_repro.bilevel.lv_hba import (
 
 D = 8
 PROJECTION = "lv_hba: projection onto the soft-margin set, N={}, d=" + str(D)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    with threadpool_limits(1):
-        yield
 
 
 def make_projection(n):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
-from threadpoolctl import threadpool_limits
+from one_thread import one_thread  # noqa: F401
 
 from prox_repro.generalization.neural_collapse import (
     PerturbationMap, class_targets, orthogonal_collapse, perturbation_map, solve_features, ufm_loss,
@@ -17,13 +17,6 @@ SMALL, LARGE = (4, 10, 10), (10, 64, 50)  # classes, dimension, samples of each 
 DENSE = "neural_collapse: response to one perturbation, K={} d={} n={}".format(*SMALL)
 APPLY = "neural_collapse: the map times a vector, K={} d={} n={}".format(*LARGE)
 SOLVE = "neural_collapse: minimise to a gradient of 1e-8, K={} d={} n={}"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
 
 
 def make(K, d, n):

@@ -5,7 +5,7 @@
 import numpy as np
 import pytest
 import torch
-from threadpoolctl import threadpool_limits
+from one_thread import one_thread  # noqa: F401
 
 from prox_repro.bilevel.penalty_bilevel import (
     CleaningOracle, PenaltyConfig, hypergradient_pinv, implicit_loop, penalty_single_loop, singular_quadratic,
@@ -16,13 +16,6 @@ SEEDS, STEPS, BATCH, SIGMA, ALPHA, GAMMA = [0, 1, 2, 3, 4], 500, 4, 0.1, 0.003, 
 GROUP = f"penalty_bilevel: single loop with momentum, {len(SEEDS)} seeds, {STEPS} steps, batch {BATCH}"
 HYPER = "penalty_bilevel: one hypergradient, 4 upper and {} lower variables"
 CLEAN = "penalty_bilevel: 30 cleaning steps, 2000 x 784 samples, 10 classes"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
 
 
 def config(seed, **more):

@@ -5,20 +5,13 @@
 import numpy as np
 import pytest
 import torch
-from threadpoolctl import threadpool_limits
+from one_thread import one_thread  # noqa: F401
 
 from prox_repro.science.probconserv import condition_linear, second_difference_constraint, trapezoid_weights
 
 SAMPLES, TIMES, N = 20, 201, 201
 GROUP = f"probconserv: one row, {SAMPLES} samples x {TIMES} times, n={N}"
 ROWS = "probconserv: smoothness constraint, k={} rows, n={}"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@
 from importlib.util import find_spec
 import pytest
 import torch
+from one_thread import one_thread  # noqa: F401
 from prox_repro.core.data import digits
 from prox_repro.core.linops import Inpainting
 from prox_repro.core.nets import seeded
@@ -15,14 +16,6 @@ STEPS, NOISE, SCHEDULE = 100, 0.05, VPSchedule()
 GROUP = f"red_diff: inpaint 60 digits, {STEPS} network evaluations"
 needs = lambda package: pytest.mark.skipif(find_spec(package) is None, reason=f"{package} is not installed")
 SAMPLE = f"red_diff: draw 60 digits by DDIM, {STEPS} network evaluations"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

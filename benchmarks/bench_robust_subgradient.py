@@ -5,7 +5,7 @@
 import numpy as np
 import pytest
 import torch
-from threadpoolctl import threadpool_limits
+from one_thread import one_thread  # noqa: F401
 
 from prox_repro.core.linalg import low_rank_psd
 from prox_repro.recovery.robust_subgradient import (
@@ -17,13 +17,6 @@ D, RANK, M, N_ITER, ETA0, RHO = 20, 3, 1500, 200, 0.7, 0.98
 CELLS = [(k, alpha) for k in (3, 10, 20) for alpha in (1.0, 1e-1, 1e-3, 1e-6)]
 GROUP = f"robust_subgradient: d={D}, m={M}, {len(CELLS)} runs of {N_ITER} iterations"
 CONVEX = "robust_subgradient: convex programme, d={}, m={}"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
 
 
 def make(d, m):

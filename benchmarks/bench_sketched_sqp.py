@@ -12,7 +12,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy.sparse.linalg import gmres
-from threadpoolctl import threadpool_limits
+from one_thread import one_thread  # noqa: F401
 
 from prox_repro.core.kkt import kkt_matrix
 from prox_repro.optimization.sketched_sqp import (
@@ -23,8 +23,8 @@ STEPS = 20_000
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    with threadpool_limits(1), warnings.catch_warnings():
+def quiet():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 

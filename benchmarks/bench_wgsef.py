@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from threadpoolctl import threadpool_limits
+from one_thread import one_thread  # noqa: F401
 
 from prox_repro.compression.wgsef import (
     WGSEF, ProxSGD, attach, conv_net, group_kind, keep_largest, layers_of, prox_wgsef, shrink_model, wgsef_multipliers,
@@ -21,13 +21,6 @@ SEARCH = f"wgsef: prox of {M:,} single weights, k = m / 10"
 PRUNE = "wgsef: one step on 2,000 neurons of 500 weights"
 STEP = "wgsef: training step of a LeNet-style network, batch 100"
 INFER = "wgsef: inference of the perceptron, k/m = 0.1, batch 256"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
 
 
 @pytest.fixture(scope="module")
