@@ -39,8 +39,10 @@ def shared(template, tmp_path_factory) -> Path:
 
 
 def start(*arguments: str, cwd: Path, **env: str) -> subprocess.Popen:
+    """A command that hears Ctrl-C, even where the tests run in the background and were told not to."""
     return subprocess.Popen([*CLI, *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            env={**os.environ, "PROX_REPRO_ROOT": str(cwd), **env}, start_new_session=True)
+                            env={**os.environ, "PROX_REPRO_ROOT": str(cwd), **env}, start_new_session=True,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def as_stage(slug: str) -> dict[str, str]:
