@@ -30,7 +30,7 @@ def norms():
 
 def test_search_ours(benchmark, norms):
     benchmark.group = SEARCH
-    benchmark.extra_info.update(method="prox_wgsef, sorted (ours)", ours=True, limit_s=0.25)
+    benchmark.extra_info.update(method="prox_wgsef, Newton (ours)", ours=True, limit_s=0.25)
     groups = group_kind("unstructured", (M,))
     benchmark.pedantic(prox_wgsef, args=(norms, groups, M // 10, 1.0), rounds=5, warmup_rounds=1)
 

@@ -139,20 +139,41 @@ def test_prox_is_the_minimum_over_all_patterns(seed):
 @many
 @given(seeds)
 def test_searches_agree_and_use_the_whole_budget(seed):
-    v, k, lam, d, g = draw(seed, m=1 + seed % 60)
+    v, k, lam, d, g = draw(seed, m=1 + seed % 60 if seed % 3 else 190 + seed % 90)  # Newton's method begins at 182
     if seed % 2:
         v = v * 10 ** (30 * torch.rand(len(v), generator=g, dtype=torch.float64) - 28)  # as met in training
     k = min(k, len(v))
-    (u, eta), (u2, eta2) = (wgsef_multipliers(v, k, lam, d, method=method) for method in ("sorted", "linear"))
-    assert torch.allclose(u, u2, atol=1e-10) and torch.equal(u > 0, u2 > 0)
+    (u, eta), *others = (wgsef_multipliers(v, k, lam, d, method=method) for method in ("newton", "sorted", "linear"))
+    for u2, eta2 in others:
+        assert torch.allclose(u, u2, atol=1e-10) and torch.equal(u > 0, u2 > 0)
+        assert torch.isclose(eta, eta2, rtol=1e-10, atol=0)
     assert float(u.sum()) == pytest.approx(min(k, int((v > 0).sum())), abs=1e-9)
     assert torch.equal(u[v.argsort()] > 0, (u > 0)[v.argsort()]) and bool(((u >= 0) & (u <= 1)).all())
 
 
+@many
+@given(seeds)
+def test_newton_on_many_rows_finds_the_roots_of_each(seed):
+    g = torch.Generator().manual_seed(seed)
+    v = torch.rand(5, 240, generator=g, dtype=torch.float64)
+    v[1] = v[1].mul(4).round()  # ties and zeros
+    v[2] = 10 ** (-15 * v[2])
+    v[3, 7:] = 0  # fewer nonzero groups than k
+    v[4] = 0
+    k, lam = torch.randint(8, 241, (5,), generator=g), 10 ** (8 * torch.rand(5, generator=g, dtype=torch.float64) - 5)
+    u, eta = wgsef_multipliers(v, k, lam)
+    for i in range(5):
+        one, eta_one = wgsef_multipliers(v[i], int(k[i]), float(lam[i]), method="sorted")
+        assert torch.allclose(u[i], one, atol=1e-10) and torch.equal(u[i] > 0, one > 0)
+        assert torch.isclose(eta[i], eta_one, rtol=1e-10, atol=0)
+    assert torch.allclose(u.sum(-1), k.minimum((v > 0).sum(-1)).double(), atol=1e-9)
+
+
 def test_norms_over_fifteen_decades_do_not_leak_budget():
     v = torch.cat([torch.linspace(0.1, 0.7, 32), torch.logspace(-16, -10, 90)]).double()
-    u, _ = wgsef_multipliers(v, 32, 0.066)
-    assert torch.equal(u, (torch.arange(122) < 32).double())
+    for tail in (v, torch.cat([v, torch.logspace(-18, -11, 200).double()])):  # sorted, Newton
+        u, _ = wgsef_multipliers(tail, 32, 0.066)
+        assert torch.equal(u, (torch.arange(len(tail)) < 32).double())
 
 
 @many

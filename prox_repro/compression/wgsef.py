@@ -172,11 +172,11 @@ def _shares(eta, slope, w, start, full):
 
 # %% ../../nbs/compression/wgsef.ipynb #286702da
 def _root_sorted(slope, w, start, full, k):
-    "Roots of equation (6) by sorting, one per row of (..., m); k is (..., 1)."
+    "Roots of equation (6) by sorting, one per row of (..., m); k is (..., 1), at most the number of nonzero groups."
     kinks = torch.cat([start, full], -1).sort(dim=-1).values
     last = ((kinks < inf).sum(-1, keepdim=True) - 1).clamp(min=0)
     low, high = torch.full_like(last, -1), last                                # sum < k at low (or before the first)
-    if kinks.numel() * slope.shape[-1] <= 1 << 16:                             # small: one table saves the bisection
+    if _table_fits(slope):                                                     # small: one table saves the bisection
         total = _shares(kinks[..., None], *(part[..., None, :] for part in (slope, w, start, full))).sum(-1)
         high = (total < k).sum(-1, keepdim=True).minimum(last)
         low = high - 1
@@ -191,6 +191,39 @@ def _root_sorted(slope, w, start, full, k):
     solved = ((k - n_full + (w * rising).sum(-1, keepdim=True)) / pitch).clamp(left, right)
     flat = (_shares(right, slope, w, start, full).sum(-1, keepdim=True) == k) | (pitch <= 0)
     return torch.where(flat, right, solved)
+
+
+def _table_fits(slope):
+    "Whether the shares of all groups at all kinks are few."
+    return 2 * slope.numel() * slope.shape[-1] <= 1 << 16
+
+# %% ../../nbs/compression/wgsef.ipynb #5b1e77a4
+def _root_newton(slope, w, start, full, k, limit=60):
+    "Roots of equation (6) by Newton's method inside a bracket, one per row of (..., m); arguments as in `_root_sorted`."
+    low, high = start.amin(-1, keepdim=True), torch.where(full < inf, full, 0.0).amax(-1, keepdim=True)
+    eta = ((k + w.sum(-1, keepdim=True)) / slope.sum(-1, keepdim=True)).clamp(low, high)
+    for _ in range(limit):
+        line = (slope * eta).sub_(w)
+        share = line.clamp(0, 1)
+        excess = share.sum(-1, keepdim=True) - k
+        pitch = slope.mul(line == share).sum(-1, keepdim=True)
+        low, high = torch.where(excess < 0, eta, low), torch.where(excess < 0, high, eta)
+        step = torch.where(excess == 0, eta, eta - excess / pitch)
+        step = torch.where((step >= low) & (step <= high), step, (low * high).sqrt())
+        last, eta = eta, step
+        if bool(((eta - last).abs() <= 1e-14 * last).all()):
+            break
+    else:
+        return _root_sorted(slope, w, start, full, k)
+    begun, over = start <= eta, full <= eta                                    # the same segment, told by its kinks
+    n_full, left = over.sum(-1, keepdim=True), torch.where(over, full, 0.0).amax(-1, keepdim=True)
+    flat = (n_full == k) & (n_full == (start < eta).sum(-1, keepdim=True))     # no share strictly between 0 and 1
+    low = torch.where(begun, start, 0.0).amax(-1, keepdim=True).maximum(left)
+    high = torch.where(over, inf, full).amin(-1, keepdim=True).minimum(torch.where(begun, inf, start).amin(-1, keepdim=True))
+    rising = begun & ~over
+    pitch = slope.mul(rising).sum(-1, keepdim=True)
+    solved = ((k - n_full + w.mul(rising).sum(-1, keepdim=True)) / pitch).clamp(low, high)
+    return torch.where(flat | (pitch <= 0), left, solved)
 
 # %% ../../nbs/compression/wgsef.ipynb #34fe1d15
 def _select(x: np.ndarray, r: int) -> tuple[float, int]:
@@ -245,12 +278,17 @@ def wgsef_multipliers(
     k: int | torch.Tensor,  # groups that may be active, 1..m; a number or one per row
     lam: float | torch.Tensor,  # strength > 0, a number or one per row
     d=None,  # weights of the groups, (m,), > 0; None for 1
-    method: str = "sorted",  # "sorted", for any number of rows, or "linear", for one
+    method: str = "newton",  # "newton" or "sorted", for any number of rows, or "linear", for one
 ) -> tuple[torch.Tensor, torch.Tensor]:  # u (..., m) and eta (...), float64
     "Multipliers of the proximal step, equation (6); u is 1 on all nonzero groups where there are at most k."
-    norms = torch.as_tensor(norms, dtype=torch.float64)
-    if method not in ("sorted", "linear") or (method == "linear" and norms.ndim != 1):
-        raise ValueError(f"method: needs 'sorted', or 'linear' for norms of shape (m,); got {method!r} and {norms.ndim} axes")
+    return _multipliers(torch.as_tensor(norms, dtype=torch.float64), k, lam, d, method)[:2]
+
+
+def _multipliers(norms, k, lam, d, method):
+    "u, eta and the weights w = lam d, (..., m)."
+    if method not in ("newton", "sorted", "linear") or (method == "linear" and norms.ndim != 1):
+        raise ValueError("method: needs 'newton' or 'sorted', or 'linear' for norms of shape (m,); "
+                         f"got {method!r} and {norms.ndim} axes")
     _check_k(k, norms.shape[-1])
     _check_positive(lam, "lam")
     d = _weights(d, norms)
@@ -261,15 +299,17 @@ def wgsef_multipliers(
     slope, start, full = _kinks(norms / top, w)                                # shares do not depend on the scale
     w = w.expand_as(slope)
     alive = slope > 0
-    few = alive.sum(-1, keepdim=True) <= k
-    if method == "sorted":
-        eta = _root_sorted(slope, w, start, full, k)
+    n_alive = alive.sum(-1, keepdim=True)
+    few = n_alive <= k
+    if method != "linear":                                                     # sorting is quicker where a table does
+        root = _root_sorted if method == "sorted" or _table_fits(slope) else _root_newton
+        eta = root(slope, w, start, full, k.minimum(n_alive))
     elif few:
         eta = torch.where(alive, full, 0.0).amax(-1, keepdim=True)
     else:
         eta = column(linear_search(slope[alive].cpu().numpy(), w[alive].cpu().numpy(), int(k)).eta)
     u = torch.where(few, alive.double(), _shares(eta, slope, w, start, full))
-    return u, (eta / top)[..., 0]
+    return u, (eta / top)[..., 0], w
 
 # %% ../../nbs/compression/wgsef.ipynb #ee9d01c1
 def prox_wgsef(
@@ -278,12 +318,10 @@ def prox_wgsef(
     k: int | torch.Tensor,  # as in `wgsef_multipliers`
     lam: float | torch.Tensor,  # as in `wgsef_multipliers`
     d=None,  # as in `wgsef_multipliers`
-    method: str = "sorted",  # as in `wgsef_multipliers`
+    method: str = "newton",  # as in `wgsef_multipliers`
 ) -> torch.Tensor:  # same shape and dtype
     "Proximal operator of `lam * GS_k`, equation (5); the search runs in float64."
-    norms = groups.norms(theta)
-    u, _ = wgsef_multipliers(norms, k, lam, d, method)
-    w = torch.as_tensor(lam, dtype=torch.float64, device=u.device)[..., None] * _weights(d, norms)
+    u, _, w = _multipliers(groups.norms(theta), k, lam, d, method)
     return groups.scale(theta, u / (u + w))
 
 # %% ../../nbs/compression/wgsef.ipynb #468d2b95
