@@ -352,6 +352,11 @@ def test_map_without_forming_it_at_a_size_where_it_could_not_be():
 W_OK, H_OK = orthogonal_collapse(K, N, D, LAM_W, LAM_H, rng=np.random.default_rng(0))
 
 
+def test_a_prox_that_does_not_converge_says_so():
+    with pytest.warns(UserWarning, match="no convergence in 5000 alternations"):
+        prox_reduced_loss(H_OK, Y, 1.0, 0.0, 1e6)
+
+
 @pytest.mark.parametrize("call, words", [
     (lambda: solve_features(H_OK, Y[:, ::-1], 0.5, 0.1, 1.0), "Y: needs one-hot"),
     (lambda: solve_features(H_OK, Y[:, :-1], 0.5, 0.1, 1.0), "Y: needs one-hot"),
@@ -379,6 +384,13 @@ W_OK, H_OK = orthogonal_collapse(K, N, D, LAM_W, LAM_H, rng=np.random.default_rn
     (lambda: PerturbationMap(W_OK, H_OK, Y, 0.5, 0.2, 0.0), "beta > 0"),
     (lambda: perturbation_map(W_OK, H_OK, Y, 0.5, 0.2, 1.0, "second"), "order"),
     (lambda: block(np.eye(90), 3, 0, 3), "k, l"),
+    (lambda: PerturbationMap(W_OK, H_OK, Y, 0.5, 0.2, 1.0).apply(H_OK.T), "dH0: needs shape"),
+    (lambda: ufm_loss(W_OK, H_OK, Y, 0.5, 0.2, 1.0), "H0: needs the shape of H"),
+    (lambda: ufm_loss(W_OK.T, H_OK, Y, 0.5, 0.2), "W: needs shape"),
+    (lambda: nc_metrics(H_OK.T, LABELS, W_OK.T), "W: needs shape"),
+    (lambda: solve_features(H_OK, Y, 0.5, 0.1, 1.0, max_iter=0), "max_iter"),
+    (lambda: proximal_layers(H_OK, Y, 0.5, 0.1, 0.0, 2), "n_layers, beta"),
+    (lambda: nc1_tilde_rate(orthogonal_collapse(3, 5, 6, 0.5, 0.1, rng=np.random.default_rng(0))[1], Y, 0.5), "collapsed"),
     (lambda: sort_by_class(H_OK.T, np.arange(15) // 4), "equally many"),
     (lambda: nc_metrics(H_OK.T, LABELS[:-1]), "labels: needs shape"),
     (lambda: nc_metrics(H_OK.T, np.arange(15)), "at least 2 samples"),

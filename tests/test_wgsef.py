@@ -301,6 +301,23 @@ def test_lists_and_layers():
 
 # training
 
+def test_a_closure_is_evaluated_and_a_key_that_is_not_optimised_is_refused():
+    weight = nn.Parameter(torch.tensor([3.0, 4.0]))
+    optimizer = ProxSGD([weight], 0.1, 0.0)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = weight.square().sum() / 2
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() == 12.5
+    assert torch.allclose(weight.detach(), torch.tensor([2.7, 3.6]))
+    other = nn.Parameter(torch.ones(2))
+    with pytest.raises(ValueError, match="not among params"):
+        ProxSGD([weight], 0.1, penalties={other: WGSEF(entries(2), 1, 1.0)})
+
+
 def test_no_penalty_is_sgd():
     a, b = (seeded(0, MLP, 4, [3], 2) for _ in range(2))
     ours, torchs = ProxSGD(a.parameters(), 0.1, 0.8), torch.optim.SGD(b.parameters(), 0.1, 0.8)
@@ -443,6 +460,10 @@ V = torch.tensor([3.0, 2.0, 1.0])
     (lambda: WGSEF(entries(3), 2, 1.0).prox_(V.clone(), 0.0), "step"), (lambda: GroupLasso(entries(3), 1.0).prox_(V.clone(), -1.0), "step"),
     (lambda: group_kind("blocks", (3, 4)), "kind"), (lambda: group_kind("channels", (3,)), "shape"),
     (lambda: groups_from_index([0, 2, 2], 3), "index"), (lambda: groups_from_index([0, 1, 3], 3), "index"),
+    (lambda: GroupSpec((3,)), "axes, index"), (lambda: GroupSpec((4,), index=torch.tensor([0, 1])), "axes, index"),
+    (lambda: GroupSpec((3, 2), axes=[5]), "axes"), (lambda: groups_from_lists([[0, 1], []], 2), "lists"),
+    (lambda: linear_search(np.ones(3), np.ones(3), 4), "k"), (lambda: wgsef_value([1.0, float("nan")], 1), "norms"),
+    (lambda: GroupLasso(entries(3), 1.0).prox_(torch.tensor([1.0, float("nan"), 0]), 1.0), "theta"),
     (lambda: groups_from_lists([[0, 1], [1, 2]], 3), "lists"), (lambda: groups_from_lists([[0], [2]], 3), "lists"),
     (lambda: ProxSGD([nn.Parameter(V)], 0.0), "lr"), (lambda: ProxSGD([nn.Parameter(V)], 0.1, 1.0), "momentum"),
     (lambda: keep_largest(MLP(2, [3], 2), [4]), "k"),

@@ -31,6 +31,11 @@ class GroupSpec:
     ):
         self.shape, self.axes, self.index = tuple(shape), None if axes is None else tuple(axes), index
         n = prod(self.shape)
+        if (axes is None) == (index is None) or (index is not None and tuple(index.shape) != (n,)):
+            raise ValueError(f"axes, index: give one of them, and an index of shape ({n},), "
+                             f"got {self.axes} and {None if index is None else tuple(index.shape)}")
+        if axes is not None and not set(self.axes) <= set(range(len(self.shape))):
+            raise ValueError(f"axes: need numbers in 0..{len(self.shape) - 1}, got {self.axes}")
         if axes is not None:
             self.m = prod(self.shape[a] for a in axes)
             self.sizes = torch.full((self.m,), n // self.m)  # entries per group
@@ -97,8 +102,8 @@ def groups_from_lists(
 ) -> GroupSpec:  # a partition of vectors of length n
     "Groups by lists of entries; every entry of 0..n-1 must be in exactly one."
     entries = torch.cat([torch.as_tensor(entry, dtype=torch.long) for entry in lists])
-    if not torch.equal(entries.sort().values, torch.arange(n)):
-        raise ValueError(f"lists: groups must not overlap and must hold each of 0..{n - 1} once, got {lists}")
+    if not torch.equal(entries.sort().values, torch.arange(n)) or not all(len(entry) for entry in lists):
+        raise ValueError(f"lists: groups must not be empty or overlap, and must hold each of 0..{n - 1} once, got {lists}")
     labels = torch.repeat_interleave(torch.arange(len(lists)), torch.tensor([len(entry) for entry in lists]))
     return groups_from_index(torch.empty(n, dtype=torch.long).scatter(0, entries, labels), len(lists))
 
@@ -123,10 +128,15 @@ def _check_positive(value, name: str) -> None:
         raise ValueError(f"{name}: needs finite numbers > 0, got {value}")
 
 
-def _weights(d, norms: torch.Tensor) -> torch.Tensor:
-    "The group weights as a float64 tensor that broadcasts against `norms`; checks `norms` too."
+def _check_norms(norms: torch.Tensor, name: str) -> None:
     if not bool((norms >= 0).all() & (norms < inf).all()):
-        raise ValueError("theta: contains NaN or infinite entries (or a norm < 0); only finite values are accepted")
+        raise ValueError(f"{name}: needs finite values{' >= 0' * (name == 'norms')}, got "
+                         f"{norms[~((norms >= 0) & (norms < inf))][0]:g} among them")
+
+
+def _weights(d, norms: torch.Tensor, name: str = "norms") -> torch.Tensor:
+    "The group weights as a float64 tensor that broadcasts against `norms`; checks `norms` too."
+    _check_norms(norms, name)
     if d is None:
         return norms.new_ones(norms.shape[-1])
     d = torch.as_tensor(d, dtype=torch.float64, device=norms.device)
@@ -254,6 +264,8 @@ def linear_search(
     k: int,  # 1..m-1
 ) -> LinearSearch:
     "Find eta with `sum(clip(eta * slope - w, 0, 1)) = k` in O(m) operations, whatever the input."
+    if not 1 <= k <= len(slope):
+        raise ValueError(f"k: needs an integer in 1..{len(slope)} (the number of groups), got {k}")
     start, full = w / slope, (1 + w) / slope
     low, high, n_full, pitch, offset, operations, passes = 0.0, inf, 0, 0.0, 0.0, 0, 0
     while True:
@@ -281,17 +293,17 @@ def wgsef_multipliers(
     method: str = "newton",  # "newton" or "sorted", for any number of rows, or "linear", for one
 ) -> tuple[torch.Tensor, torch.Tensor]:  # u (..., m) and eta (...), float64
     "Multipliers of the proximal step, equation (6); u is 1 on all nonzero groups where there are at most k."
-    return _multipliers(torch.as_tensor(norms, dtype=torch.float64), k, lam, d, method)[:2]
+    return _multipliers(torch.as_tensor(norms, dtype=torch.float64), k, lam, d, method, "norms")[:2]
 
 
-def _multipliers(norms, k, lam, d, method):
-    "u, eta and the weights w = lam d, (..., m)."
+def _multipliers(norms, k, lam, d, method, name):
+    "u, eta and the weights w = lam d, (..., m); errors call the point by its `name`."
     if method not in ("newton", "sorted", "linear") or (method == "linear" and norms.ndim != 1):
         raise ValueError("method: needs 'newton' or 'sorted', or 'linear' for norms of shape (m,); "
                          f"got {method!r} and {norms.ndim} axes")
     _check_k(k, norms.shape[-1])
     _check_positive(lam, "lam")
-    d = _weights(d, norms)
+    d = _weights(d, norms, name)
     column = lambda value: torch.as_tensor(value, dtype=torch.float64, device=norms.device)[..., None]
     w, k = column(lam) * d, column(k)
     top = norms.amax(-1, keepdim=True)
@@ -321,7 +333,7 @@ def prox_wgsef(
     method: str = "newton",  # as in `wgsef_multipliers`
 ) -> torch.Tensor:  # same shape and dtype
     "Proximal operator of `lam * GS_k`, equation (5); the search runs in float64."
-    u, _, w = _multipliers(groups.norms(theta), k, lam, d, method)
+    u, _, w = _multipliers(groups.norms(theta), k, lam, d, method, "theta")
     return groups.scale(theta, u / (u + w))
 
 # %% ../../nbs/compression/wgsef.ipynb #468d2b95
@@ -354,6 +366,7 @@ class GroupLasso:
         "Proximal step of strength `step * lam`, in place."
         _check_positive(step, "step")
         norms = self.groups.norms(theta)
+        _check_norms(norms, "theta")
         price = torch.as_tensor(self.lam, dtype=torch.float64, device=norms.device)[..., None] * step
         shrunk = group_soft_threshold(norms[..., None], price.expand_as(norms))[..., 0]
         return theta.copy_(self.groups.scale(theta, shrunk / norms.clamp(min=torch.finfo(torch.float64).tiny)))
@@ -400,10 +413,17 @@ class ProxSGD(torch.optim.Optimizer):
             raise ValueError(f"momentum: needs a number in [0, 1), got {momentum}")
         super().__init__(params, {"lr": lr, "momentum": momentum})
         self.penalties, self.companions = penalties or {}, companions or {}
+        known = {id(q) for group in self.param_groups for q in group["params"]}
+        for q in (q for key in self.penalties for q in (key if isinstance(key, tuple) else (key,)) if id(q) not in known):
+            raise ValueError(f"penalties: a key of shape {tuple(q.shape)} is not among params; it would never be penalised")
 
     @torch.no_grad()
     def step(self, closure=None):
-        "One step with the learning rate of each parameter's group."
+        "One step with the learning rate of each parameter's group; returns the value of `closure`, if there is one."
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         rate = {}
         for group in self.param_groups:
             for param in (q for q in group["params"] if q.grad is not None):
@@ -414,6 +434,7 @@ class ProxSGD(torch.optim.Optimizer):
             members = key if isinstance(key, tuple) else (key,)
             if members[0] in rate and rate[members[0]] > 0:
                 self._prox(members, penalty, rate[members[0]])
+        return loss
 
     def _prox(self, members, penalty, lr):
         if len(members) == 1:

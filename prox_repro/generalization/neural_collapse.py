@@ -10,6 +10,7 @@ __all__ = ['NCMetrics', 'nc_metrics', 'class_targets', 'sort_by_class', 'orthogo
 
 # %% ../../nbs/generalization/neural_collapse.ipynb #cc565f47
 from typing import Literal, NamedTuple
+import warnings
 import numpy as np
 from ..core.linalg import random_orthonormal
 
@@ -82,6 +83,8 @@ def nc_metrics(
     nc3 = None
     if W is not None:
         W = _check_array(W, "W", 2)
+        if W.shape[-2:] != (K, H.shape[-1]):
+            raise ValueError(f"W: needs shape (..., {K}, {H.shape[-1]}), one row per class, got {W.shape}")
         unit = lambda A: A / np.linalg.norm(A, axis=(-2, -1), keepdims=True)
         nc3 = np.linalg.norm(unit(W) - unit(M), axis=(-2, -1))
     return NCMetrics((seen**2).sum((-2, -1)) / len(labels), (D**2).sum((-2, -1)) / len(labels) / between, nc2, nc3)
@@ -137,7 +140,12 @@ def ufm_loss(
 ) -> float | np.ndarray:  # (...)
     "The objective of equation (2); without `beta` it is the model with free features (paper, Eq. 1 and 2)."
     H, Y, n = _check_targets(H, Y)
-    _check_weights(lam_w, lam_h)
+    _check_weights(lam_w, lam_h, beta if beta else None)
+    W = _check_array(W, "W", 2)
+    if W.shape[-2:] != (Y.shape[0], H.shape[-2]):
+        raise ValueError(f"W: needs shape (..., {Y.shape[0]}, {H.shape[-2]}), got {W.shape}")
+    if beta and (H0 is None or np.shape(H0)[-2:] != H.shape[-2:]):
+        raise ValueError(f"H0: needs the shape of H, {H.shape}, where beta > 0, got {None if H0 is None else np.shape(H0)}")
     square = lambda A: (A**2).sum((-2, -1))
     value = square(W @ H - Y) + n * lam_w * square(W) + lam_h * square(H)
     return (value + (beta * square(H - H0) if beta else 0.0)) / (2 * Y.shape[1])
@@ -216,6 +224,8 @@ def solve_features(
     "Minimise equation (2) by the alternation (5a), started at H0, on the compressed columns (5b)."
     H0, Y, n = _check_targets(H0, Y)
     _check_weights(lam_w, lam_h, beta)
+    if max_iter < 1:
+        raise ValueError(f"max_iter: needs an integer >= 1, got {max_iter}")
     small, targets, _ = compress_samples(H0, Y)
     eye, ridge = np.eye(H0.shape[-2]), n * lam_w
     H, W = small, _classifier(small, targets, ridge)
@@ -239,7 +249,10 @@ def prox_reduced_loss(
     "The model as a proximal operator: `solve_features` with beta = 1 / step_size."
     if not 0 < step_size < np.inf:
         raise ValueError(f"step_size: needs a finite number > 0, got {step_size}")
-    return solve_features(H0, Y, lam_w, lam_h, 1 / step_size).H
+    solution = solve_features(H0, Y, lam_w, lam_h, 1 / step_size)
+    if not solution.converged:
+        warnings.warn(f"no convergence in {solution.n_iter} alternations; solve_features takes a larger max_iter", stacklevel=2)
+    return solution.H
 
 
 def proximal_layers(
@@ -251,8 +264,8 @@ def proximal_layers(
     n_layers: int,  # >= 1
 ) -> np.ndarray:  # features of input and layers, (n_layers + 1, ..., d, K n)
     "Proximal-point iteration: every layer is the model with the layer before as H0."
-    if n_layers < 1:
-        raise ValueError(f"n_layers: needs an integer >= 1, got {n_layers}")
+    if n_layers < 1 or not beta > 0:
+        raise ValueError(f"n_layers, beta: need an integer >= 1 and a number > 0, got {n_layers} and {beta}")
     layers = [_check_targets(H0, Y)[0]]
     for _ in range(n_layers):
         layers.append(prox_reduced_loss(layers[-1], Y, lam_w, lam_h, 1 / beta))
@@ -322,6 +335,8 @@ def nc1_tilde_rate(
     W = _classifier(H, targets, n * lam_w)
     D, M = H[..., K:], (H[..., :K] - H[..., :K].mean(-1, keepdims=True)) / np.sqrt(n)
     square = lambda A: (A**2).sum((-2, -1))
+    if (np.minimum(square(D), square(M)) <= 1e-28 * square(H)).any():
+        raise ValueError("H: is collapsed, or all class means are equal; the rate is defined for neither")
     pull = (W @ M * (np.eye(K) - 1 / K)).sum((-2, -1)) - square(W @ M)
     return -2 * square(W @ D) / square(D) - 2 * pull / square(M)
 
@@ -372,6 +387,8 @@ class PerturbationMap:
     ) -> np.ndarray:  # first-order change of the optimal features, same shape
         "F vec(dH0); apart from products of small matrices, one system of size d K for all leading axes together."
         dH0 = np.asarray(dH0, dtype=np.float64)
+        if dH0.shape[-2:] != self.H.shape:
+            raise ValueError(f"dH0: needs shape (..., {self.H.shape[0]}, {self.H.shape[1]}), got {dH0.shape}")
         if self.order == "large_beta":
             pulled = self._mixed_adjoint(self._mixed(dH0) @ self.G_inv)
             return dH0 - (self.curvature @ dH0 - pulled) / self.beta
