@@ -172,12 +172,19 @@ class FedProblem:
             raise ValueError(f"X: needs finite floating-point entries, got dtype {X.dtype}")
         self.X, self.y, self.stacked = X, y, StackedModel(model, loss)
         self.n_clients, self.n_samples = y.shape
-        try:
-            with torch.no_grad():
-                self.stacked.outputs(self.initial()[None], X[:1, :1])
-        except RuntimeError as error:
-            raise ValueError(f"X: features of shape {tuple(X.shape[2:])} do not fit the model: {error}") from None
         self.test = (X.flatten(0, 1), y.flatten()) if test is None else test
+        if len(self.test) != 2 or len(self.test[0]) != len(self.test[1]):
+            raise ValueError("test: needs a pair of samples (N, ...) and labels (N,) of the same length")
+        with torch.no_grad():
+            try:
+                out = self.stacked.outputs(self.initial()[None], X[:1, :1])[0]
+            except RuntimeError as error:
+                raise ValueError(f"X: features of shape {tuple(X.shape[2:])} do not fit the model: {error}") from None
+            try:
+                labels = torch.cat([y.flatten(), self.test[1].flatten()])
+                self.stacked.loss(out.expand(len(labels), *out.shape[1:]), labels, reduction="none")
+            except (RuntimeError, IndexError) as error:
+                raise ValueError(f"y: labels of dtype {y.dtype} do not fit the model's outputs {tuple(out.shape[1:])}: {error}") from None
 
     def initial(self) -> torch.Tensor:  # (P,)
         "First server model."
@@ -242,6 +249,15 @@ def quadratic_clients(
     A, b = (A + A.mT) / 2, rng.standard_normal((m, d))
     return A, b, np.linalg.solve(A.sum(0), np.einsum("mij,mj->i", A, b))
 
+# %% ../../nbs/transfer/fedspeed.ipynb #7d1c5e02
+def _check_step(lam, rho, alpha) -> None:
+    if not lam > 0:
+        raise ValueError(f"lam: needs a number > 0, got {lam}")
+    if not 0 <= rho < np.inf:
+        raise ValueError(f"rho: needs a finite number >= 0, got {rho}")
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha: needs a number in [0, 1], got {alpha}")
+
 # %% ../../nbs/transfer/fedspeed.ipynb #7c9bdd95
 def local_update(
     problem,  # the clients, such as `FedProblem`
@@ -260,6 +276,7 @@ def local_update(
     clip: float | None = 10.0,  # largest norm of the direction, before weight decay
 ) -> torch.Tensor:  # models after K steps, (S, P)
     "K local steps of all active clients in one stacked pass, equations (1) and (2)."
+    _check_step(lam, rho, alpha)
     params = center.expand(len(clients), -1)
     for batch in batches:
         g = problem.gradients(params, clients, batch)
@@ -282,23 +299,18 @@ class Rule:
     vectors = 2  # model-sized vectors sent for an active client in a round, both ways
 
     def __init__(self, lam=np.inf, rho=0.0, alpha=1.0):
-        if not lam > 0:
-            raise ValueError(f"lam: needs a number > 0, got {lam}")
-        if not 0 <= rho < np.inf:
-            raise ValueError(f"rho: needs a finite number >= 0, got {rho}")
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha: needs a number in [0, 1], got {alpha}")
+        _check_step(lam, rho, alpha)
         self.lam, self.rho, self.alpha = float(lam), float(rho), float(alpha)
 
     def begin(self, problem, x: torch.Tensor) -> None:
         "Set the memory to zero."
 
     def correction(self, clients: torch.Tensor) -> torch.Tensor | float:
-        "What the active clients subtract from their gradients."
+        "What the active clients `(S,)` subtract from their gradients: `(S, P)` or 0."
         return 0.0
 
     def server(self, x: torch.Tensor, ends: torch.Tensor, clients: torch.Tensor, reach: float) -> torch.Tensor:
-        "Next server model from the models `ends` (S, P); `reach` is K times the local step size."
+        "Next server model `(P,)` from the last one `x` (P,) and the models `ends` (S, P); `reach` is K times the local step size."
         return ends.mean(0)
 
     def duals(self) -> torch.Tensor | None:  # (m, P)
@@ -360,8 +372,10 @@ def federate(
     start: torch.Tensor | None = None,  # first server model (P,); None: the problem's own
 ) -> FedResult:
     "Run a federated method; defaults are those of the official code."
-    steps, batch_size = _check_run(problem, rounds, local_steps, local_epochs, batch_size, lr)
+    steps, batch_size = _check_run(problem, rounds, local_steps, local_epochs, batch_size, lr, lr_decay, clip, eval_every)
     x = problem.initial() if start is None else start.clone()
+    if start is not None and start.shape != problem.initial().shape:
+        raise ValueError(f"start: needs shape {tuple(problem.initial().shape)}, got {tuple(start.shape)}")
     rule.begin(problem, x)
     evals = vectors = 0
     rows = []
@@ -370,11 +384,9 @@ def federate(
         clients = torch.from_numpy(sample_clients(problem.n_clients, participation, rng, scheme)).to(x.device)
         batches = [None] * steps
         if batch_size < problem.n_samples:
-            batches = torch.from_numpy(client_batches(len(clients), problem.n_samples, batch_size, steps,
-                                                      rng)).to(x.device)
+            batches = torch.from_numpy(client_batches(len(clients), problem.n_samples, batch_size, steps, rng)).to(x.device)
         ends = local_update(problem, clients, x, rule.correction(clients), batches, lr=lr * lr_decay**t, lam=rule.lam,
-                            rho=rule.rho,
-                            alpha=rule.alpha, gain=rule.gain, weight_decay=weight_decay, normalize=normalize, clip=clip)
+                            rho=rule.rho, alpha=rule.alpha, gain=rule.gain, weight_decay=weight_decay, normalize=normalize, clip=clip)
         _check_finite(ends, clients, t)
         x = rule.server(x, ends, clients, steps * lr * lr_decay**t)
         evals += len(clients) * steps * (2 if rule.rho > 0 and rule.alpha > 0 else 1)
@@ -386,10 +398,13 @@ def federate(
     return FedResult(pd.DataFrame(rows), x, rule.duals())
 
 # %% ../../nbs/transfer/fedspeed.ipynb #f0a4d929
-def _check_run(problem, rounds, local_steps, local_epochs, batch_size, lr) -> tuple[int, int]:
+def _check_run(problem, rounds, local_steps, local_epochs, batch_size, lr, lr_decay, clip, eval_every) -> tuple[int, int]:
     "Local steps and batch size of a run."
-    if rounds < 1:
-        raise ValueError(f"rounds: needs an integer >= 1, got {rounds}")
+    for name, value in (("rounds", rounds), ("local_steps", local_steps), ("local_epochs", local_epochs), ("eval_every", eval_every)):
+        if value is not None and not (isinstance(value, (int, np.integer)) and value >= 1):
+            raise ValueError(f"{name}: needs an integer >= 1, got {value!r}")
+    if not 0 < lr_decay < np.inf or (clip is not None and not clip > 0):
+        raise ValueError(f"lr_decay, clip: need numbers > 0 (clip may be None), got {lr_decay} and {clip}")
     if not 0 < lr < np.inf:
         raise ValueError(f"lr: needs a finite number > 0, got {lr}")
     batch_size = problem.n_samples if batch_size is None else batch_size
@@ -398,8 +413,6 @@ def _check_run(problem, rounds, local_steps, local_epochs, batch_size, lr) -> tu
     if (local_steps is None) == (local_epochs is None):
         raise ValueError("local_steps, local_epochs: give exactly one of the two")
     steps = local_steps if local_epochs is None else local_epochs * (problem.n_samples // batch_size)
-    if steps < 1:
-        raise ValueError(f"local_steps, local_epochs: need at least 1, got {local_steps or local_epochs}")
     return int(steps), batch_size
 
 
