@@ -165,6 +165,13 @@ def gaussian_mixture_eps(
     return eps_model
 
 # %% ../../nbs/inverse/red_diff.ipynb #29afefa8
+def _call(eps_model, x, t):
+    eps = eps_model(x, t)
+    if eps.shape != x.shape:
+        raise ValueError(f"eps_model: must return the shape of its input, {tuple(x.shape)}, got {tuple(eps.shape)}")
+    return eps
+
+
 def ddim_step(
     x0: torch.Tensor,  # predicted clean points, (B, ...)
     eps: torch.Tensor,  # predicted noise, same shape
@@ -206,7 +213,7 @@ def ddim_sample(
     x = gaussian_like(torch.empty(tuple(shape), dtype=dtype, device=device), generator)
     ts = schedule.steps(steps).tolist()
     for t, s in zip(ts, [*ts[1:], -1]):
-        eps = eps_model(x, torch.full((len(x),), t, device=x.device))
+        eps = _call(eps_model, x, torch.full((len(x),), t, device=x.device))
         x = ddim_step(predict_x0(x, eps, *schedule.scales(t)), eps, schedule, t, s, eta, generator)
     return x
 
@@ -350,12 +357,6 @@ def snr_weight(
     return WEIGHTS[name](schedule.noise_level(t))
 
 
-def _call(eps_model, x, t):
-    eps = eps_model(x, t)
-    if eps.shape != x.shape:
-        raise ValueError(f"eps_model: must return the shape of its input, {tuple(x.shape)}, got {tuple(eps.shape)}")
-    return eps
-
 # %% ../../nbs/inverse/red_diff.ipynb #39b7cff4
 def _residual(mu, t, eps, eps_model, alpha, noise, w, sigma=None):
     "Gradients of equation (9) at k noise levels for each row: eps (k, B, ...), tables that broadcast against it."
@@ -406,9 +407,16 @@ def _order(order, schedule, steps, generator) -> torch.Tensor:
     return t.flip(0) if order == "ascending" else t
 
 # %% ../../nbs/inverse/red_diff.ipynb #0128b95e
+def _check_ranges(**ranges) -> None:
+    for name, (value, low, high) in ranges.items():
+        if not low <= value <= high or math.isinf(value):
+            raise ValueError(f"{name}: needs a finite number >= {low}{f' and <= {high}' if high < math.inf else ''}, got {value}")
+
+
 def _start(y, operator, init) -> torch.Tensor:
-    if not torch.isfinite(y).all():
-        raise ValueError("y: contains NaN or infinite entries; accepted are finite measurements")
+    if len(y) == 0 or not torch.isfinite(y).all():
+        raise ValueError("y: needs at least one row and finite entries only, "
+                         f"got {'NaN or infinite ones' if len(y) else f'shape {tuple(y.shape)}'}")
     if not hasattr(operator, "A"):
         raise ValueError(f"operator: needs a method A (and pinv for init='pinv'), got {type(operator).__name__}")
     if isinstance(init, str):
@@ -463,10 +471,14 @@ def red_diff(
     generator: torch.Generator | None = None,  # of the noise
 ) -> REDDiffResult:
     "RED-diff (Algorithm 1): stochastic optimisation of one image per row, equation (10)."
-    if not lam >= 0 or not lr > 0 or not sigma_x0 >= 0 or not 1 <= n_parallel <= steps or learn_sigma and sigma_x0 == 0:
-        raise ValueError("need lam >= 0, lr > 0, sigma_x0 >= 0 (> 0 with learn_sigma) and n_parallel in 1..steps = "
-                         f"{steps}, "
-                         f"got lam={lam}, lr={lr}, sigma_x0={sigma_x0}, n_parallel={n_parallel}")
+    schedule.steps(steps)
+    _check_ranges(lam=(lam, 0, math.inf), data_weight=(data_weight, 0, math.inf), sigma_x0=(sigma_x0, 0, math.inf))
+    if not lr > 0:
+        raise ValueError(f"lr: needs a number > 0, got {lr}")
+    if not 1 <= n_parallel <= steps:
+        raise ValueError(f"n_parallel: must lie in 1..steps = {steps}, got {n_parallel}")
+    if learn_sigma and sigma_x0 == 0:
+        raise ValueError("sigma_x0: must be > 0 with learn_sigma=True, got 0")
     ts, mu = _order(order, schedule, steps, generator).to(y.device), _start(y, operator, init)
     (B, n), flat = (len(mu), mu[0].numel()), [1] * (mu.ndim - 1)
     levels = schedule.noise_level(ts).to(mu)
@@ -518,6 +530,15 @@ def gaussian_fixed_point(
     return torch.linalg.solve(system, (y @ H / m + w / n * mean).T).T
 
 # %% ../../nbs/inverse/red_diff.ipynb #0b05bb91
+def _check_sampler(operator, needs, noise=None, **shares) -> None:
+    for name in needs:
+        if not hasattr(operator, name):
+            raise ValueError(f"operator: needs {name}, which {type(operator).__name__} does not have")
+    if noise is not None and not noise > 0:
+        raise ValueError(f"noise: needs a number > 0, got {noise}")
+    _check_ranges(**{name: (value, 0, 1) for name, value in shares.items()})
+
+
 def _sampler_start(y, operator, schedule, t, init, generator) -> torch.Tensor:
     start, (alpha, sigma) = _start(y, operator, init), schedule.scales(t)
     return alpha * start + sigma * gaussian_like(start, generator)
@@ -550,6 +571,7 @@ def dps(
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:  # restored images
     "Diffusion posterior sampling (Chung et al., 2023)."
+    _check_sampler(operator, ("A",), eta=eta)
     norm = lambda x0: (operator.A(x0) - y).abs().square().flatten(1).sum(1).add(1e-12).sqrt().sum()
     return _guided(y, operator, eps_model, schedule, steps, eta, init, generator, lambda x0, t, s: -zeta * norm(x0))
 
@@ -568,6 +590,8 @@ def pigdm(
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:  # restored images
     "Pseudo-inverse guided diffusion (Song et al., 2023), with measurement noise."
+    _check_sampler(operator, ("prox_l2",), noise=noise, eta=eta)
+
     def pull(x0, t, s):
         (alpha, sigma), point = schedule.scales(t), x0.detach()
         target = operator.prox_l2(point, y, sigma**2 / noise**2) - point  # sigma^2 = r^2, since alpha^2 + sigma^2 = 1
@@ -591,6 +615,9 @@ def diffpir(
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:  # restored images
     "Plug-and-play restoration with the denoisers of a diffusion model (DiffPIR, Zhu et al., 2023)."
+    _check_sampler(operator, ("prox_l2",), noise=noise, zeta=zeta)
+    if not reg > 0:
+        raise ValueError(f"reg: needs a number > 0, got {reg}")
     ts = schedule.steps(steps).tolist()
     x = _sampler_start(y, operator, schedule, ts[0], init, generator)
     for t, s in zip(ts, [*ts[1:], -1]):
@@ -618,6 +645,10 @@ def ddrm(
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:  # restored images
     "Denoising diffusion restoration (Kawar et al., 2022), in the singular basis of a linear operator."
+    _check_sampler(operator, ("dense", "in_shape"), eta=eta, eta_b=eta_b)
+    _check_ranges(noise=(noise, 0, math.inf))
+    if not torch.isfinite(y).all():
+        raise ValueError("y: contains NaN or infinite entries; accepted are finite measurements")
     shape = operator.in_shape
     U, values, Vh = torch.linalg.svd(operator.dense(torch.float64), full_matrices=True)
     seen = values > 1e-3 * values[0]
