@@ -118,8 +118,10 @@ def _check_system(A, b) -> np.ndarray:
     b = np.asarray(b)
     if b.shape != shape[:1]:
         raise ValueError(f"b: needs shape {shape[:1]} to fit A, got {b.shape}")
-    if b.dtype.kind not in "iuf" or b.dtype == np.float16 or not np.isfinite(b).all():
-        raise ValueError(f"b: needs finite numbers in single or double precision or integers, got dtype {b.dtype}")
+    if b.dtype.kind not in "iuf" or b.dtype == np.float16:
+        raise ValueError(f"b: needs numbers in single or double precision or integers, got dtype {b.dtype}")
+    if not np.isfinite(b).all():
+        raise ValueError("b: contains NaN or infinite entries; only finite ones are accepted")
     rng = np.random.default_rng(0)
     v, w = rng.standard_normal((2, len(b)))
     Av, Aw = A @ v, A @ w
@@ -172,10 +174,11 @@ def dcdm(
 
 
 def _check_options(memory, tol, maxiter, x0, b) -> None:
-    if memory is not None and (memory != int(memory) or memory < 0):
-        raise ValueError(f"memory: needs an integer >= 0, or None for all directions, got {memory}")
-    if not 0 < tol < np.inf or maxiter != int(maxiter) or maxiter < 0:
-        raise ValueError(f"tol, maxiter: need tol > 0 and an integer maxiter >= 0, got {tol} and {maxiter}")
+    whole = lambda value: isinstance(value, (int, np.integer)) and value >= 0
+    if memory is not None and not whole(memory):
+        raise ValueError(f"memory: needs an integer >= 0, or None for all directions, got {memory!r}")
+    if not 0 < tol < np.inf or not whole(maxiter):
+        raise ValueError(f"tol, maxiter: need tol > 0 and an integer maxiter >= 0, got {tol!r} and {maxiter!r}")
     if x0 is not None and (np.shape(x0) != b.shape or not np.isfinite(x0).all()):
         raise ValueError(f"x0: needs finite numbers of shape {b.shape}, got shape {np.shape(x0)}")
 
@@ -193,6 +196,8 @@ def lanczos(
     m: int,  # vectors, 1 <= m <= n
 ) -> Lanczos:  # fewer than m vectors if they span an invariant subspace
     "Lanczos tridiagonalisation with full re-orthogonalisation."
+    if np.ndim(v) != 1:
+        raise ValueError(f"v: needs a vector (n,), got shape {np.shape(v)}")
     if not 1 <= m <= len(v) or A.shape != (len(v), len(v)):
         raise ValueError(f"m: needs 1 <= m <= {len(v)} and A of shape ({len(v)}, {len(v)}), got {m} and {A.shape}")
     if not 0 < np.linalg.norm(v) < np.inf:
@@ -368,6 +373,8 @@ def network_direction(
     wet = torch.as_tensor(mask, device=weight.device)
 
     def direction(r: np.ndarray) -> np.ndarray:
+        if np.shape(r) != (int(mask.sum()),):
+            raise ValueError(f"r: needs one entry for each of the {int(mask.sum())} fluid cells, got shape {np.shape(r)}")
         grid = torch.zeros(mask.shape, dtype=weight.dtype, device=weight.device)
         grid[wet] = torch.as_tensor(r, dtype=weight.dtype, device=weight.device)
         with torch.no_grad():
@@ -391,8 +398,9 @@ def train_direction_net(
     "Train copies side by side with `fit`, each on its own right-hand sides."
     if loss not in ("residual", "solution"):
         raise ValueError(f"loss: needs 'residual' or 'solution', got {loss!r}")
-    if not data or any(len(nets) != len(r) for r in data):
-        raise ValueError(f"data: needs arrays with {len(nets)} copies, one for each network, got {[r.shape for r in data]}")
+    if not nets or not data or any(len(nets) != len(r) for r in data):
+        raise ValueError(f"nets, data: need at least one network, and arrays with as many copies, got {len(nets)} networks and "
+                         f"arrays of shape {[np.shape(r) for r in data]}")
     nets = list(nets)
     model = (stack(nets) if len(nets) > 1 else nets[0]).to(device)
     tensors = [_training_tensors(r, loss, len(nets), device) for r in data]
@@ -445,7 +453,8 @@ def ic0(
 ) -> IncompleteCholesky:
     "Incomplete Cholesky factorisation on the pattern of A (Meijerink and van der Vorst, 1977; modified: Gustafsson, 1978)."
     if not sparse.issparse(A) or A.shape[0] != A.shape[1] or not 0 <= modified <= 1:
-        raise ValueError("A, modified: need a square sparse matrix and a share in [0, 1]")
+        raise ValueError("A, modified: need a square sparse matrix and a share in [0, 1], "
+                         f"got {type(A).__name__} of shape {np.shape(A)} and {modified}")
     lower = sparse.tril(A).tocsc()
     lower.sort_indices()
     starts, rows, values = lower.indptr.tolist(), lower.indices.tolist(), lower.data.tolist()
@@ -477,6 +486,8 @@ def deflated_cg(
     max_iter: int | None = None,  # iterations at most; None means 10 n
 ) -> CGResult:
     "Conjugate gradients in the A-orthogonal complement of span(W), exact inside (Nicolaides, 1987)."
+    if np.shape(b) != A.shape[:1] or not tol > 0:
+        raise ValueError(f"b, tol: need shape {A.shape[:1]} to fit A and a number > 0, got {np.shape(b)} and {tol}")
     if np.ndim(W) != 2 or W.shape[0] != len(b) or np.linalg.matrix_rank(W) < W.shape[1]:
         raise ValueError(f"W: needs independent columns of length {len(b)}, got shape {np.shape(W)}")
     AW = A @ W
