@@ -1,7 +1,7 @@
 """Seconds of a federated round with all active clients in one stacked pass, against a loop over the clients.
 
 `target` is the largest accepted ratio time(ours) / time(peer), on one thread; every peer computes the same round. Stacking saves calls, not
-arithmetic: the smaller the network and the more is done around its gradients, the more it saves.
+arithmetic: the smaller the network and the more is done around its gradients, the more it saves. The target is for the larger one.
 """
 import numpy as np
 import pytest
@@ -78,7 +78,6 @@ def test_round(benchmark, sizes, dtype, speed, method):
     run = {"stacked": lambda: stacked(*data, speed), "loop": lambda: loop(*data, speed, sizes)}[method]
     benchmark.extra_info.update(method={"stacked": "all clients stacked (ours)",
                                         "loop": "loop of torch.optim.SGD over clients"}[method],
-                                **({"ours": True} if method == "stacked"
-                                   else {"target": 0.7}))
+                                **({"ours": True} if method == "stacked" else {"target": 0.25} if sizes[0] == 196 else {}))
     assert torch.allclose(run(), stacked(*data, speed), atol=1e-4)
     benchmark.pedantic(run, rounds=15, warmup_rounds=2)
