@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from prox_repro.core.linalg import random_orthonormal
 from prox_repro.transfer.active_multitask import (
-    MultiTaskLinearRepresentation, TaskStatistics, active_mtrl, active_mtrl_runs, allocate, cheapest_support, corruption_maps, design_value,
+    _lasso_fista, MultiTaskLinearRepresentation, TaskStatistics, active_mtrl, active_mtrl_runs, allocate, cheapest_support, corruption_maps, design_value,
     excess_risk, explore, fit_head, fit_representation, gaussian_source, hard_instance, leave_out, mnist_task_suite, opening_cost,
     predicted_excess_risk, relevance_l1, relevance_l2, relevance_lasso, representation_risk, sampling_weights, task_statistics,
 )
@@ -121,6 +121,31 @@ def test_lasso_satisfies_its_optimality_conditions_and_agrees_with_scikit_learn(
         np.testing.assert_allclose(nu, peer, atol=1e-5)
 
 
+@settings(deadline=None, max_examples=20)
+@given(seeds, st.integers(1, 6), st.integers(1, 25), st.floats(1e-3, 0.95))
+def test_the_path_ends_where_proximal_gradients_converge(seed, k, M, kappa):
+    W, w_t = heads(seed, k, M)
+    nu, lam = relevance_lasso(W, w_t, kappa=kappa), kappa * np.abs(W.T @ w_t).max()
+    value = lambda v: 0.5 * ((W @ v - w_t)**2).sum() + lam * np.abs(v).sum()
+    assert np.count_nonzero(nu) <= min(k, M)
+    slope = W.T @ (w_t - W @ nu)
+    assert np.abs(slope).max() <= lam * (1 + 1e-6)
+    np.testing.assert_allclose(slope[nu != 0], lam * np.sign(nu[nu != 0]), atol=1e-7 * np.abs(W.T @ w_t).max())
+    scale = np.linalg.norm(W, 2)
+    slow = _lasso_fista((W / scale)[None], w_t[None], np.array([[lam / scale]]), 1e-10, 20_000)[0] / scale
+    assert value(nu) <= value(slow) * (1 + 1e-9)
+
+
+def test_lasso_with_tied_and_repeated_tasks_is_still_optimal():
+    rng = np.random.default_rng(7)
+    W, w_t = rng.integers(-1, 2, (40, 3, 12)).astype(float), rng.integers(-2, 3, (40, 3)).astype(float)  # ties abound
+    nu = relevance_lasso(W, w_t, kappa=0.1)
+    lam = 0.1 * np.abs(W.mT @ w_t[..., None]).max((-2, -1))
+    slope = (W.mT @ (w_t[..., None] - W @ nu[..., None]))[..., 0]
+    assert (np.abs(slope).max(-1) <= lam * (1 + 1e-4) + 1e-12).all()
+    np.testing.assert_allclose((slope * nu).sum(-1), lam * np.abs(nu).sum(-1), rtol=1e-4)
+
+
 @settings(deadline=None, max_examples=8)
 @given(seeds)
 def test_lasso_tends_to_the_linear_programme_and_dies_at_the_largest_penalty(seed):
@@ -164,6 +189,19 @@ def test_allocation_sums_exactly_and_keeps_the_minimum(seed, M, least, extra, st
     if free.sum() > 1:
         level = n[free] / q[free]
         assert (np.abs(level - np.median(level)) <= 2.01 / q[free] + 2.01 / q[free].min()).all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(seeds, st.integers(1, 8), st.floats(0, 5000))
+def test_with_prices_less_than_one_sample_of_the_cheapest_useful_task_is_left(seed, M, extra):
+    rng = np.random.default_rng(seed)
+    prices, nu = 10.0**rng.uniform(0, 2, M), rng.standard_normal(M) * rng.integers(0, 2, M)
+    nu[0] = 1.0
+    total = 3 * prices.sum() + extra
+    n = allocate(nu, total, "l1", 3, prices)
+    left = total - n @ prices
+    assert n.min() >= 3 and (n[nu == 0] == 3).all()
+    assert -1e-9 * total <= left <= prices[nu != 0].min() * (1 + 1e-9)
 
 
 def test_allocation_with_prices_spends_the_money_and_is_optimal():
@@ -245,9 +283,9 @@ def test_conjugate_gradients_give_what_the_direct_solver_gives(monkeypatch):
     rng = np.random.default_rng(15)
     B, W = random_orthonormal(40, 8, rng=rng), rng.standard_normal((8, 30))
     stats = explore([gaussian_source(B, W, 0.5, s) for s in range(2)], 30, 35)
-    by_cg = fit_representation(stats, 8)  # 320 unknowns
+    by_cg = fit_representation(stats, 8, n_iter=500, tol=1e-13)  # 320 unknowns
     monkeypatch.setattr(module, "_solve_cg", module._solve_direct)
-    direct = fit_representation(stats, 8)
+    direct = fit_representation(stats, 8, n_iter=500, tol=1e-13)
     np.testing.assert_allclose(by_cg.B @ by_cg.W, direct.B @ direct.W, atol=1e-5)
     np.testing.assert_allclose(by_cg.loss, direct.loss, rtol=1e-9)
 
@@ -288,6 +326,20 @@ def test_budget_holds_with_exploration_inside(strategy):
     assert excess_risk(found.B, found.w, B, w_t) < 0.01
     if strategy == "l1":
         assert found.counts[0] > 1000
+
+
+def test_a_fit_of_the_exploration_can_be_used_again():
+    W, w_t = hard_instance(3, 9, 0.3)
+    B = random_orthonormal(8, 3, rng=np.random.default_rng(0))
+    target = explore([gaussian_source(B, w_t[:, None], 0.1, 1)], 1, 200)
+    run = lambda strategy, **more: active_mtrl_runs([gaussian_source(B, W, 0.1, 0)], target, 900, 3, strategy, n_tasks=9,
+                                                    n_explore=40, **more)
+    first = run("l1").history["explored"]
+    for strategy in ("l1", "l2"):
+        again, other = run(strategy), run(strategy, first=first)
+        np.testing.assert_array_equal(again.B, other.B)
+        np.testing.assert_array_equal(again.counts, other.counts)
+        assert again != other  # compared by identity: arrays have no truth value
 
 
 def test_known_relevance_may_leave_tasks_unsampled():
@@ -349,10 +401,15 @@ STATS = task_statistics([np.eye(4)], [np.ones(4)])
     (lambda: sampling_weights(np.ones(3), "l3"), "strategy"),
     (lambda: sampling_weights(np.zeros(3)), "nu: is zero"),
     (lambda: sampling_weights(np.ones(3), "l2", np.ones(3)), "costs"),
-    (lambda: allocate(np.ones(3), 5, min_per_task=2), "total, min_per_task"),
-    (lambda: allocate(np.ones(3), -5), "total"),
+    (lambda: allocate(np.ones(3), 5, min_per_task=2), "total: needs .* min_per_task"),
+    (lambda: allocate(np.ones(3), -5), "total: needs an integer"),
+    (lambda: allocate(np.ones(3), 10.5), "total: needs an integer"),
+    (lambda: allocate(np.ones(3), np.inf), "total: needs an integer"),
+    (lambda: allocate(np.ones(3), 0, costs=np.ones(3)), "total: needs a positive"),
+    (lambda: allocate(np.ones(3), 20, min_per_task=2.5), "min_per_task: needs an integer"),
     (lambda: allocate(np.ones(3), 5, min_per_task=-1), "min_per_task"),
-    (lambda: allocate(np.ones(3), 5, costs=np.array([1.0, -1, 1])), "costs"),
+    (lambda: allocate(np.ones(3), 5, costs=np.array([1.0, -1, 1])), "costs: needs positive numbers, got -1"),
+    (lambda: allocate(np.ones(3), 5, costs=np.ones(2)), "costs: needs 3 numbers"),
     (lambda: design_value(W_OK, T_OK, -np.ones(12)), "n: needs 12"),
     (lambda: predicted_excess_risk(W_OK, T_OK, np.ones(12), 3, 10, 1.0), "d, n_target"),
     (lambda: opening_cost(W_OK, T_OK, np.ones(12) / 12, -1, 1.0), "fee"),
@@ -362,8 +419,17 @@ STATS = task_statistics([np.eye(4)], [np.ones(4)])
     (lambda: task_statistics([np.ones((2, 3))], [np.ones(3)]), "Xs, Ys: need shapes"),
     (lambda: task_statistics([np.ones((2, 3))], [np.array([np.nan, 1])]), "NaN"),
     (lambda: MultiTaskLinearRepresentation(2).fit([np.ones((0, 3)), np.ones((2, 3))], [np.ones(0), np.ones(2)]), "no samples"),
-    (lambda: fit_representation(STATS, 5), "k: needs"),
-    (lambda: fit_representation(task_statistics([np.ones((0, 3))], [np.ones(0)]), 2), "no samples at all"),
+    (lambda: task_statistics([np.ones((2, 3)), np.ones((2, 4))], [np.ones(2)] * 2), "Xs: needs the same input dimension d"),
+    (lambda: fit_representation(STATS, 2), "k: needs an integer in 1..1"),
+    (lambda: fit_representation(task_statistics([np.eye(2)] * 3, [np.ones(2)] * 3), 3), "k: needs an integer in 1..2"),
+    (lambda: fit_representation(STATS, 1.5), "k: needs an integer"),
+    (lambda: fit_representation(task_statistics([np.ones((0, 3))], [np.ones(0)]), 1), "no samples at all"),
+    (lambda: fit_head(np.eye(3)[:, :2], STATS), "target: needs samples with inputs of dimension 3"),
+    (lambda: fit_head(np.eye(3)[:, :2], task_statistics([np.ones((0, 3))], [np.ones(0)])), "target: .* and 0 samples"),
+    (lambda: active_mtrl(DRAW, (np.eye(4), np.ones(4)), 99.5, 2, "l1", 2, n_tasks=12), "budget: needs an integer"),
+    (lambda: active_mtrl(DRAW, (np.eye(4), np.ones(4)), 99, 2, "l1", 2.5, n_tasks=12), "n_explore: needs an integer"),
+    (lambda: active_mtrl(DRAW, (np.eye(5), np.ones(5)), 99, 2, "l1", 2, n_tasks=12), "inputs of dimension 4"),
+    (lambda: active_mtrl(DRAW, (np.eye(4), np.ones(4)), 99, 2, relevance=np.ones(7), n_tasks=12), "relevance: needs shape"),
     (lambda: active_mtrl(DRAW, (np.eye(4), np.ones(4)), 100, 2, "l1", 20, n_tasks=12), "budget"),
     (lambda: active_mtrl(DRAW, (np.eye(4), np.ones(4)), 100, 2, "l1", n_tasks=12), "n_explore"),
     (lambda: active_mtrl(DRAW, (np.eye(4), np.ones(4)), 100, 2, "best", 2, n_tasks=12), "strategy"),

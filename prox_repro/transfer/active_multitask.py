@@ -46,9 +46,18 @@ def _check_reachable(W, w_t, nu) -> None:
 
 def _check_weights(values, name, size) -> np.ndarray:
     values = np.ones(size) if values is None else _check_finite(values, name, 1)
-    if values.shape != (size,) or not (values > 0).all():
-        raise ValueError(f"{name}: needs {size} positive numbers, one per task, got shape {values.shape}")
+    if values.shape != (size,):
+        raise ValueError(f"{name}: needs {size} numbers, one per task, got shape {values.shape}")
+    if not (values > 0).all():
+        raise ValueError(f"{name}: needs positive numbers, got {values.min():g}")
     return values
+
+
+def _check_integer(value, name, low, high=np.inf) -> int:
+    if not (np.ndim(value) == 0 and low <= value <= high and float(value).is_integer()):
+        above = f"in {low}..{high}" if high < np.inf else f">= {low}"
+        raise ValueError(f"{name}: needs an integer {above}, got {value}")
+    return int(value)
 
 # %% ../../nbs/transfer/active_multitask.ipynb #4bf52b64
 def relevance_l1(
@@ -91,34 +100,77 @@ def relevance_l2(
     return (W.mT @ np.linalg.solve(gram + ridge, w_t[..., None]))[..., 0]
 
 # %% ../../nbs/transfer/active_multitask.ipynb #cff0104f
+def _lasso_path(A, w, threshold):
+    "Lasso solutions (R, M) by following the path down to `threshold`, and which of them satisfy the optimality conditions."
+    (R, k, M), pick = A.shape, np.take_along_axis
+    runs, most, nu = np.arange(R), min(k, M), np.zeros((R, M))
+    c = first = (A.mT @ w[..., None])[..., 0]
+    level = np.abs(c).max(-1)
+    going, active = level > threshold, np.zeros((R, M), dtype=bool)
+    active[runs, np.abs(c).argmax(-1)] = going
+    for _ in range(10 * most + 50):
+        if not going.any():
+            break
+        at = np.argsort(~active, axis=-1, kind="stable")[:, :most]
+        on = pick(active, at, -1)
+        E = pick(A, at[:, None], -1) * on[:, None]
+        d = np.linalg.solve(E.mT @ E + (~on + 1e-15)[:, None] * np.eye(most), (np.sign(pick(c, at, -1)) * on)[..., None])
+        slope, old, d = (A.mT @ (E @ d))[..., 0], pick(nu, at, -1), d[..., 0] * on
+        with np.errstate(divide="ignore", invalid="ignore"):
+            join = np.minimum(*(np.where(1 - s * slope > 1e-10, (level[:, None] - s * c).clip(0) / (1 - s * slope), np.inf)
+                                for s in (1, -1)))
+            leave = np.where(old * d < 0, -old / d, np.inf)
+        join[active | (on.sum(-1) == most)[:, None]] = np.inf
+        enters, exits = join.argmin(-1), leave.argmin(-1)
+        events = np.stack([level - threshold, join[runs, enters], leave[runs, exits]])
+        which, step = events.argmin(0), np.where(going, events.min(0), 0.0)
+        np.put_along_axis(nu, at, old + step[:, None] * d, -1)
+        level, c = level - step, first - (A.mT @ (A @ nu[..., None]))[..., 0]
+        left = going & (which == 2)
+        active[runs[left], at[runs, exits][left]], nu[runs[left], at[runs, exits][left]] = False, 0.0
+        active[runs, enters] |= going & (which == 1)
+        going = going & (which > 0)
+    # off the support a correlation is at most the penalty, on it equal with the sign of nu
+    fault = np.where(nu != 0, np.abs(c - np.sign(nu) * threshold[:, None]), np.abs(c) - threshold[:, None]).max(-1)
+    return nu, ~going & (fault <= 1e-9 * np.abs(first).max(-1))
+
+# %% ../../nbs/transfer/active_multitask.ipynb #84cee660
 def relevance_lasso(
     W_hat: np.ndarray,  # estimated source heads, (..., k, M), in a basis with orthonormal B
     w_hat: np.ndarray,  # estimated target heads, (..., k)
     lam: float | str = "auto",  # penalty of (7) >= 0, or "auto": kappa times the largest that matters
     *,
     kappa: float | np.ndarray = 0.03,  # relative penalty in (0, 1), broadcast over the leading axes
-    tol: float = 1e-11,  # FISTA: relative change at which to stop
-    max_iter: int = 20_000,
+    tol: float = 1e-11,  # FISTA, where the path fails: relative change at which to stop
+    max_iter: int = 20_000,  # FISTA: iterations at most
 ) -> np.ndarray:  # (..., M)
     "Relevance from estimated heads by the Lasso (7); leading axes are independent problems."
     W, w = _check_heads(W_hat, w_hat)
-    norms = np.maximum(np.linalg.norm(W, 2, axis=(-2, -1)), 1e-300)[..., None]
-    A = W / norms[..., None]
-    correlation = (A.mT @ w[..., None])[..., 0]
+    norms = np.maximum(np.linalg.norm(W, 2, axis=(-2, -1)), 1e-300)
+    largest = np.abs(W.mT @ w[..., None])[..., 0].max(-1) / norms
     if isinstance(lam, str):
         kappa = np.asarray(kappa, dtype=float)
         if lam != "auto" or not ((kappa > 0) & (kappa < 1)).all():
             raise ValueError(f"lam, kappa: need a number >= 0 or 'auto' with kappa in (0, 1), got {lam!r} and {kappa}")
-        threshold = kappa[..., None] * np.abs(correlation).max(-1, keepdims=True)
+        threshold = kappa * largest
     elif not 0 <= lam < np.inf:
         raise ValueError(f"lam: needs a finite number >= 0 or 'auto', got {lam}")
     else:
         threshold = lam / norms
+    lead, (k, M) = threshold.shape, W.shape[-2:]
+    flat = lambda a, *tail: np.broadcast_to(a, (*lead, *tail)).reshape(-1, *tail)
+    A, w, threshold = flat(W / norms[..., None, None], k, M), flat(w, k), flat(threshold)
+    nu, solved = _lasso_path(A, w, threshold)
+    if not solved.all():
+        nu[~solved] = _lasso_fista(A[~solved], w[~solved], threshold[~solved, None], tol, max_iter)
+    return nu.reshape(*lead, M) / norms[..., None]
+
+
+def _lasso_fista(A, w, threshold, tol, max_iter):
+    correlation = (A.mT @ w[..., None])[..., 0]
     grad = lambda nu: (A.mT @ (A @ nu[..., None]))[..., 0] - correlation
-    start = np.zeros(np.broadcast_shapes(correlation.shape, np.shape(threshold)[:-1] + (1,)))
     prox = lambda v, step: soft_threshold(v, step * threshold)
-    found = fista(grad, prox, start, 1.0, restart=True, tol=tol, max_iter=max_iter)
-    return found.x / norms
+    return fista(grad, prox, np.zeros_like(correlation), 1.0, restart=True, tol=tol, max_iter=max_iter).x
 
 # %% ../../nbs/transfer/active_multitask.ipynb #4d6124a9
 STRATEGIES = ("l1", "l2", "uniform")
@@ -143,36 +195,42 @@ def sampling_weights(
 
 
 def _fill(q, total, least, costs):
-    "Real n = max(c q, least) with n @ costs == total: sort by the level at which a task leaves its minimum."
+    "Real n = max(scale * q, least) with n @ costs == total: sort by the level at which a task leaves its minimum."
     order = np.argsort(-q, kind="stable")
     for size in range(len(q), 0, -1):
         chosen = order[:size]
         free = total - least * costs[order[size:]].sum()
-        c = free / (q[chosen] @ costs[chosen]) if q[chosen].any() else 0.0
-        if q[chosen[-1]] * c >= least:
+        scale = free / (q[chosen] @ costs[chosen]) if q[chosen].any() else 0.0
+        if q[chosen[-1]] * scale >= least:
             break
-    return np.maximum(c * q, least)
+    return np.maximum(scale * q, least)
 
 
 def allocate(
     nu: np.ndarray,  # relevance, (M,)
-    total: int,  # samples to buy in all; with `costs` the money to spend
+    total: int,  # samples to buy in all, an integer; with `costs` the money to spend, any number
     strategy: str = "l1",  # "l1", "l2" or "uniform"
     min_per_task: int = 0,  # exploration samples, part of `total`
     costs: np.ndarray | None = None,  # price of a sample of each task, (M,) > 0
-) -> np.ndarray:  # (M,) integers; sum exactly `total`, or cost at most `total` with less than one sample to spare
-    "Whole numbers of samples, `max(c q, min_per_task)`, by largest remainders."
+) -> np.ndarray:  # (M,) integers; sum `total`, or leave less of it than the cheapest task with relevance costs
+    "Whole numbers of samples, `max(s q, min_per_task)`, by largest remainders."
     q, prices = sampling_weights(nu, strategy, costs), _check_weights(costs, "costs", len(nu))
-    if min_per_task < 0 or not total >= min_per_task * prices.sum() or total <= 0:
-        raise ValueError(f"total, min_per_task: need total > 0 and at least {len(nu)} tasks times the minimum, "
-                         f"{min_per_task * prices.sum():g}, got {total} and {min_per_task}")
-    exact = _fill(q, total, min_per_task, prices)
-    counts = np.floor(exact + 1e-9).astype(np.int64)
+    least = _check_integer(min_per_task, "min_per_task", 0)
     if costs is None:
-        counts[np.argsort(-(exact - counts), kind="stable")[:int(total) - counts.sum()]] += 1
+        total = _check_integer(total, "total", 1)
+    if not max(least * prices.sum(), 1e-300) <= total < np.inf:
+        raise ValueError(f"total: needs a positive number that pays min_per_task of {len(nu)} tasks, at least "
+                         f"{least * prices.sum():g}, got {total}")
+    exact = _fill(q, total, least, prices)
+    counts = np.floor(exact + 1e-9).astype(np.int64)
+    order = np.argsort(-(exact - counts), kind="stable")
+    if costs is None:
+        counts[order[:total - counts.sum()]] += 1
         return counts
-    for m in np.argsort(-(exact - counts), kind="stable"):
+    for m in order:
         counts[m] += int(q[m] > 0 and counts @ prices + prices[m] <= total)
+    cheapest = np.argmin(np.where(q > 0, prices, np.inf))
+    counts[cheapest] += max(0, int((total - counts @ prices) // prices[cheapest]))
     return counts
 
 # %% ../../nbs/transfer/active_multitask.ipynb #263be238
@@ -262,7 +320,11 @@ def task_statistics(
     "Statistics of one run from its samples."
     if len(Xs) != len(Ys) or not len(Xs):
         raise ValueError(f"Xs, Ys: need one entry for each task, at least one, got {len(Xs)} and {len(Ys)}")
-    return TaskStatistics(*(np.stack(part) for part in zip(*(_one_task(X, y) for X, y in zip(Xs, Ys)))))
+    parts = [_one_task(X, y) for X, y in zip(Xs, Ys)]
+    sizes = sorted({len(cross) for _, cross, *_ in parts})
+    if len(sizes) > 1:
+        raise ValueError(f"Xs: needs the same input dimension d for all tasks, got {', '.join(map(str, sizes))}")
+    return TaskStatistics(*(np.stack(part) for part in zip(*parts)))
 
 
 def _one_task(X, y):
@@ -287,7 +349,8 @@ class Representation(NamedTuple):
 def _heads(stats, B, ridge=1e-8):
     "Best heads for a representation, (R, M, k), and the loss, (R,)."
     rhs = stats.cross @ B
-    inner = B.mT[:, None] @ (stats.gram @ B[:, None])
+    R, M, d, _ = stats.gram.shape
+    inner = B.mT[:, None] @ (stats.gram.reshape(R, M * d, d) @ B).reshape(R, M, d, -1)  # one product of all Gram matrices
     level = ridge * inner.diagonal(axis1=-2, axis2=-1).mean(-1) + 1e-12
     W = np.linalg.solve(inner + level[..., None, None] * np.eye(B.shape[-1]), rhs[..., None])[..., 0]
     return W, (stats.energy - 2 * (W * rhs).sum(-1) + (W * (inner @ W[..., None])[..., 0]).sum(-1)).sum(-1)
@@ -295,7 +358,7 @@ def _heads(stats, B, ridge=1e-8):
 
 def _sweep(stats, B, W, ridge=1e-8):
     "Equation (8) for the current heads, then orthonormal columns."
-    (R, M, k), d = W.shape, B.shape[1]
+    k, d = W.shape[-1], B.shape[1]
     trace = ((W**2).sum(-1) * stats.gram.diagonal(axis1=-2, axis2=-1).sum(-1)).sum(-1)
     level = (ridge * trace / (k * d) + 1e-12)[:, None, None]
     rhs = W.mT @ stats.cross + level * B.mT  # (R, k, d)
@@ -312,15 +375,15 @@ def _solve_direct(stats, W, rhs, level, B):
 
 
 def _solve_cg(stats, W, rhs, level, B):
-    "Conjugate gradients, preconditioned by the solution for Gram matrices n_m I, warm-started at the last B."
+    "Few conjugate gradients from the last B, which lower the loss, preconditioned by the solution for Gram matrices n_m I."
     apply = lambda V: W.mT @ (stats.gram @ (W @ V)[..., None])[..., 0] + level * V
     middle = np.linalg.inv((W * stats.n[..., None]).mT @ W + level * np.eye(W.shape[-1]))
-    return cg(apply, rhs, x0=B.mT.copy(), preconditioner=lambda V: middle @ V, tol=1e-10, max_iter=500, ndim=2).x
+    return cg(apply, rhs, x0=B.mT.copy(), preconditioner=lambda V: middle @ V, tol=1e-10, max_iter=4, ndim=2).x
 
 # %% ../../nbs/transfer/active_multitask.ipynb #4bfd05f6
 def fit_representation(
     stats: TaskStatistics,  # of the sources, with any leading axes
-    k: int,  # dimension of the representation, <= d
+    k: int,  # dimension of the representation, <= min(d, M)
     *,
     n_iter: int = 50,  # sweeps at most
     tol: float = 1e-8,  # stop a run when a sweep lowers its loss by a smaller fraction
@@ -328,8 +391,7 @@ def fit_representation(
 ) -> Representation:
     "First stage of (1) by alternating least squares, for all runs together."
     *lead, M, d = stats.cross.shape
-    if not 1 <= k <= d:
-        raise ValueError(f"k: needs an integer in 1..{d}, the input dimension, got {k}")
+    k = _check_integer(k, "k", 1, min(d, M))
     if not (stats.n.sum(-1) > 0).all():
         raise ValueError("stats: a run has no samples at all; needs at least one task with samples")
     flat = TaskStatistics(*(a.reshape((-1, *a.shape[len(lead):])) for a in stats))
@@ -360,6 +422,9 @@ def fit_head(
 ) -> np.ndarray:  # (..., k)
     "Second stage of (1), optionally with ridge: k coefficients from the target's samples."
     gram, cross = target.gram[..., 0, :, :], target.cross[..., 0, :]
+    if cross.shape[-1] != B.shape[-2] or not (target.n > 0).all():
+        raise ValueError(f"target: needs samples with inputs of dimension {B.shape[-2]}, as those of the sources; got "
+                         f"dimension {cross.shape[-1]} and {int(np.min(target.n))} samples")
     inner = B.mT @ gram @ B
     level = (np.asarray(ridge) + 1e-10) * inner.diagonal(axis1=-2, axis2=-1).mean(-1)
     return np.linalg.solve(inner + level[..., None, None] * np.eye(B.shape[-1]), B.mT @ cross[..., None])[..., 0]
@@ -404,7 +469,7 @@ class MultiTaskLinearRepresentation:
         return fit_head(self.B_, task_statistics([X], [y]), ridge)
 
 # %% ../../nbs/transfer/active_multitask.ipynb #28ac9d4a
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AMTRLResult:
     "Outcome of independent runs of active multi-task representation learning; R is the number of runs."
     nu_hat: np.ndarray  # relevance used, (R, M); zero for the uniform strategy
@@ -424,7 +489,7 @@ def explore(
     runs = [task_statistics(*zip(*(draw(m, int(n)) for m, n in enumerate(row)))) for draw, row in zip(draw_sources, counts)]
     return TaskStatistics(*(np.stack(part) for part in zip(*runs)))
 
-
+# %% ../../nbs/transfer/active_multitask.ipynb #971b9a81
 def active_mtrl_runs(
     draw_sources: list[Callable],  # for each run a function (m, n) -> X (n, d), y (n,); n may be 0
     target: TaskStatistics,  # samples of the target, (R, 1, ...)
@@ -436,22 +501,23 @@ def active_mtrl_runs(
     n_explore: int = 0,  # N_0 for each source, also the least a source gets; not used by "uniform"
     kappa: float = 0.03,  # relative penalty of the Lasso, or of the ridge
     relevance: np.ndarray | None = None,  # known relevance, (M,) or (R, M)
+    first: Representation | None = None,  # `history["explored"]` of a call with the same samples, to save that fit
     head_ridge: float = 0.0,  # see `fit_head`
     n_iter: int = 50, tol: float = 1e-8,  # see `fit_representation`
 ) -> AMTRLResult:
     "L1-A-MTRL, L2-A-MTRL or P-MTRL on R independent runs, fitted together."
-    R, first, w_first, bought = len(draw_sources), None, None, 0
+    R, w_first, bought = len(draw_sources), None, 0
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy: got {strategy!r}; accepted are {', '.join(STRATEGIES)}")
     active = strategy != "uniform" and relevance is None
-    if n_explore < 0 or budget < max(1, n_explore * n_tasks):
-        raise ValueError(f"budget, n_explore: exploration of {n_tasks} tasks needs {n_explore * n_tasks} samples, got "
-                         f"a budget of {budget}; it must cover them, and n_explore be >= 0")
+    n_explore = _check_integer(n_explore, "n_explore", int(active))  # at least 1 where heads are to be estimated
+    if _check_integer(budget, "budget", 1) < n_explore * n_tasks:
+        raise ValueError(f"budget: exploration of {n_tasks} tasks needs {n_explore * n_tasks} samples, got {budget}")
+    if relevance is not None and np.shape(relevance) not in ((n_tasks,), (R, n_tasks)):
+        raise ValueError(f"relevance: needs shape ({n_tasks},) or ({R}, {n_tasks}), got {np.shape(relevance)}")
     if active:
-        if n_explore < 1:
-            raise ValueError("n_explore: needs at least 1 sample of each task when the relevance is not given")
         stats = explore(draw_sources, n_tasks, n_explore)
-        first = fit_representation(stats, k, n_iter=n_iter, tol=tol)
+        first = fit_representation(stats, k, n_iter=n_iter, tol=tol) if first is None else first
         w_first, bought = fit_head(first.B, target, head_ridge), n_explore
         relevance = (relevance_lasso(first.W, w_first, kappa=kappa) if strategy == "l1" else
                      relevance_l2(first.W, w_first, kappa))
@@ -557,11 +623,11 @@ class TaskSuite:
         rows = {digit: [np.flatnonzero((self.labels[split] == digit) == side) for side in (False, True)]
                 for digit in {digit for digit, _ in self.tasks}}
         def draw(m: int, n: int):
-            X, y = self.task(m, split)
+            digit, name = self.tasks[m]
             sides, u = streams[m].integers(0, 2, n), streams[m].random(n)
-            no, yes = rows[self.tasks[m][0]]
+            no, yes = rows[digit]
             at = np.where(sides == 1, yes[(u * len(yes)).astype(int)], no[(u * len(no)).astype(int)])
-            return X[at], y[at]
+            return self.features[split][self.corruptions.index(name)][at], 2.0 * sides - 1
         return draw
 
     def evaluate(self, m: int, beta: np.ndarray, split: str = "test") -> tuple[np.ndarray, np.ndarray]:
@@ -570,7 +636,7 @@ class TaskSuite:
         f, weight = beta.astype(np.float32) @ X.T, np.where(y > 0, 0.5 / (y > 0).sum(), 0.5 / (y < 0).sum())
         return ((f - y)**2 @ weight), ((f * y <= 0) @ weight)
 
-
+# %% ../../nbs/transfer/active_multitask.ipynb #65f6aba7
 def mnist_task_suite(
     corruptions: tuple[str, ...] = CORRUPTIONS,  # names of `corruption_maps`
     digits: tuple[int, ...] = tuple(range(10)),
@@ -604,7 +670,7 @@ def mnist_task_suite(
     return TaskSuite(tuple((c, name) for c in digits for name in corruptions), features,
                      {s: y for s, (_, y) in splits.items()}, tuple(corruptions))
 
-
+# %% ../../nbs/transfer/active_multitask.ipynb #9e36fe50
 def leave_out(
     draw: Callable,  # sampler over all tasks
     target: int,  # the task that is no source
