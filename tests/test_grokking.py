@@ -1,6 +1,7 @@
 """Mathematics of prox_repro.generalization.grokking: arithmetic of the softmax, StableMax, projected gradients, and bad input."""
 import copy
 import math
+import pickle
 import warnings
 from functools import partial
 
@@ -287,6 +288,49 @@ def test_zero_parameters_keep_their_gradient_and_warn():
         perp_grad_([], "global")
 
 
+@pytest.mark.parametrize("scope", ["tensor", "global"])
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE, torch.float16])
+@settings(deadline=None, max_examples=15)
+@given(seed=seeds, scale=st.floats(-50, 50).filter(lambda c: abs(c) > 1e-2))
+def test_parallel_gradients_become_zero_and_not_noise_of_full_norm(scope, dtype, seed, scale):
+    w = leaf(7, 5, seed=seed, dtype=dtype)
+    w.grad = (scale * w).detach()
+    perp_grad_([w], scope)
+    assert (w.grad == 0).all()
+    one = leaf(1, seed=seed, dtype=dtype)  # in one dimension every gradient is parallel
+    perp_grad_([one], scope)
+    assert one.grad == 0
+
+
+@settings(deadline=None, max_examples=15)
+@given(seeds)
+def test_nearly_parallel_gradients_keep_their_direction(seed):
+    w = leaf(30, seed=seed)
+    side = w.grad - (w.grad @ w) / (w @ w) * w.detach()
+    w.grad = (w + 1e-6 * side).detach()
+    norm = w.grad.norm()
+    perp_grad_([w])
+    torch.testing.assert_close(w.grad, (side * norm / side.norm()).detach(), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("renormalize", [True, False])
+def test_zero_and_tiny_parameters_in_any_format(dtype, renormalize):
+    zero, tiny = leaf(4, dtype=dtype), leaf(4, seed=5, dtype=dtype)
+    with torch.no_grad():
+        zero.zero_()
+        tiny.mul_(1e-4)  # whose squares underflow in float16
+    before, raw = zero.grad.clone(), tiny.grad.double()
+    with pytest.warns(UserWarning, match="has no direction"):
+        perp_grad_([zero, tiny], renormalize=renormalize)
+    torch.testing.assert_close(zero.grad, before)
+    assert torch.isfinite(tiny.grad).all()
+    w = tiny.detach().double()
+    part = raw - (w @ raw) / (w @ w) * w
+    expected = part * (raw.norm() / part.norm() if renormalize else 1)
+    torch.testing.assert_close(tiny.grad.double(), expected, rtol=0.05, atol=8 * torch.finfo(dtype).eps * float(raw.norm()))
+
+
 @pytest.mark.parametrize("base, options", [(torch.optim.AdamW, {"lr": 0.01}), (torch.optim.AdamW, {"lr": 0.01, "fused": True}),
                                            (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9})])
 def test_state_dict_round_trip(base, options):
@@ -325,6 +369,27 @@ def test_optimizer_interface():
     assert opt.step(lambda: (w.grad.zero_(), torch.tensor(4.0))[1]) == 4.0
     opt.zero_grad()
     assert w.grad is None
+
+
+@pytest.mark.parametrize("base", [torch.optim.Rprop, torch.optim.Adagrad, torch.optim.RMSprop])
+def test_other_bases(base):
+    w = leaf(4)
+    before = w.detach().clone()
+    PerpGrad([w], base=base, lr=0.01).step()
+    assert torch.isfinite(w).all() and not torch.equal(w, before)
+
+
+def test_copies_are_complete():
+    w = leaf(3, 2)
+    opt = PerpGrad([w], base=torch.optim.SGD, lr=0.1, momentum=0.9, scope="global", renormalize=False)
+    opt.step()
+    for twin in (copy.deepcopy(opt), pickle.loads(pickle.dumps(opt))):
+        assert twin.how == opt.how and twin.param_groups is twin.base.param_groups and twin.state is twin.base.state
+        v, = twin.param_groups[0]["params"]
+        assert v is not w and torch.equal(v, w) and len(twin.state) == 1
+        v.grad = w.grad.clone()
+        twin.step()
+        assert not torch.equal(v, w)
 
 
 def test_no_weight_decay_unless_asked():
@@ -454,6 +519,7 @@ COMPLEX.grad = torch.ones(2, dtype=torch.complex64)
     (lambda: perp_grad_([COMPLEX]), "real parameters"),
     (lambda: PerpGrad([W], scope="layer", lr=0.1), "scope"),
     (lambda: PerpGrad([COMPLEX], lr=0.1), "complex"),
+    (lambda: PerpGrad([W], base=torch.optim.LBFGS), "base: LBFGS evaluates the closure itself"),
     (lambda: modular_task(1), "p: the modulus"),
     (lambda: modular_task(5, "div"), "op: 'div'"),
     (lambda: modular_task(5, frac=0.0), "frac"),

@@ -9,6 +9,7 @@ __all__ = ['PRECISIONS', 'UNIT_ROUNDOFF', 'OPERATIONS', 'softmax_cross_entropy',
            'stack_tasks', 'GrokMLP', 'make_network', 'GrokHistory', 'first_step_above', 'log_steps', 'train_grokking']
 
 # %% ../../nbs/generalization/grokking.ipynb #75d92587
+import inspect
 import itertools
 import math
 import warnings
@@ -29,11 +30,13 @@ UNIT_ROUNDOFF = {name: torch.finfo(dtype).eps / 2 for name, dtype in PRECISIONS.
 
 def _tree_sum(x: torch.Tensor) -> torch.Tensor:
     "Sum over the last axis by halving, every addition rounded in the dtype of x; keeps the axis."
-    x, n = x.clone(), x.shape[-1]
+    n = x.shape[-1]
+    half = (n + 1) // 2
+    x, rest = x[..., :half].clone(), x[..., half:]
     while n > 1:
-        half = (n + 1) // 2
-        x[..., :n // 2] += x[..., half:n]
-        n = half
+        x[..., :n // 2] += rest
+        n, half = half, (half + 1) // 2
+        rest = x[..., half:n]
     return x[..., :1]
 
 # %% ../../nbs/generalization/grokking.ipynb #c34ad327
@@ -60,9 +63,9 @@ class _SoftmaxLoss(torch.autograd.Function):
     def forward(ctx, logits, target, dtype, zero_true):
         z, y = logits.to(dtype), target.unsqueeze(-1)
         z = z - z.amax(-1, keepdim=True)
-        e = z.exp()
-        total = _tree_sum(e)
-        slope = e / total
+        slope = z.exp()
+        total = _tree_sum(slope)
+        slope /= total
         true = slope.gather(-1, y) - 1
         slope.scatter_(-1, y, true.masked_fill(z.argmax(-1, keepdim=True) == y, 0) if zero_true else true)
         ctx.save_for_backward(slope)
@@ -158,7 +161,7 @@ def stablemax(
     logits: torch.Tensor,  # any shape, real floating point
     dim: int = -1,  # axis of the classes
 ) -> torch.Tensor:  # probabilities, same shape
-    "StableMax, equation (5) (paper, Section 4)."
+    "StableMax, equation (5)."
     _check_logits(logits)
     s = stable_exp(logits)
     return s / s.sum(dim, keepdim=True)
@@ -171,7 +174,7 @@ def log_stablemax(
     "Logarithm of StableMax."
     return stablemax(logits, dim).log()
 
-
+# %% ../../nbs/generalization/grokking.ipynb #9c70d0cc
 class _StableMaxLoss(torch.autograd.Function):
     "Per-sample loss of equation (5) and its gradient (6)."
 
@@ -213,10 +216,17 @@ def stablemax_collapse_fraction(
 
 # %% ../../nbs/generalization/grokking.ipynb #a5fe7bc6
 def _project_(w, g, overlap, size, eps) -> None:
-    "Remove from the rows of g their component along the rows of w, in place."
-    g.addcmul_(w, (overlap / (size + eps)).unsqueeze(-1), value=-1)
+    "Remove from the rows of g their component along the rows of w, in place; rows along a zero row of w stay."
+    g.addcmul_(w, (overlap / (size + eps)).to(g.dtype).unsqueeze(-1), value=-1)
 
 
+def _dot(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    "Inner products of rows, in float32 at least: squares of half-precision numbers under- and overflow."
+    if x.dtype.itemsize < 4:
+        x, y = x.float(), y.float()
+    return torch.linalg.vecdot(x, y)
+
+# %% ../../nbs/generalization/grokking.ipynb #e0449eaa
 @torch.no_grad()
 def perp_grad_(
     params: Iterable[torch.Tensor],  # parameters; those without gradient are skipped
@@ -225,7 +235,11 @@ def perp_grad_(
     eps: float = 1e-30,  # added to both denominators
     batch_dims: int = 0,  # leading axes that index independent networks: 1 for `core.nets.stack`
 ) -> None:
-    "Replace every `.grad` by its part orthogonal to the weights, equation (7), in place."
+    """Replace every `.grad` by its part orthogonal to the weights, equation (7), in place.
+
+    A gradient that is parallel to the weights up to rounding becomes zero, as does that of a one-element parameter:
+    to rescale what the projection leaves of it would be to step along noise. A zero parameter keeps its gradient, and
+    a warning is given."""
     if scope not in ("tensor", "global"):
         raise ValueError(f"scope: {scope!r} is unknown; accepted are tensor and global")
     pairs = []
@@ -237,25 +251,28 @@ def perp_grad_(
                              f"layout {w.grad.layout}")
         w.grad = w.grad.contiguous()
         pairs.append((_rows(w, batch_dims), w.grad.view(*w.shape[:batch_dims], -1)))
-    dot = torch.linalg.vecdot
     for group in [pairs] if scope == "global" else [[pair] for pair in pairs]:
         if not group:
             continue
-        overlap, size = sum(dot(w, g) for w, g in group), sum(dot(w, w) for w, _ in group)
+        overlap, size = sum(_dot(w, g) for w, g in group), sum(_dot(w, w) for w, _ in group)
         if not size.all():
             warnings.warn("perp_grad_: a parameter vector is zero and has no direction; its gradient is unchanged",
                           stacklevel=2)
-        before = sum(dot(g, g) for _, g in group) if renormalize else None
+        before = sum(_dot(g, g) for _, g in group)
         for w, g in group:
             _project_(w, g, overlap, size, eps)
+        after = sum(_dot(g, g) for _, g in group)
+        factor = after > before * max(8 * torch.finfo(g.dtype).eps for _, g in group) ** 2  # 0 where only noise is left
         if renormalize:
-            after = sum(dot(g, g) for _, g in group)
-            for _, g in group:
-                g.mul_((before.sqrt() / (after.sqrt() + eps)).unsqueeze(-1))
+            factor = factor * (before.sqrt() / (after.sqrt() + eps))
+        for _, g in group:
+            g.mul_(factor.to(g.dtype).unsqueeze(-1))
 
 # %% ../../nbs/generalization/grokking.ipynb #4eb9d567
 class PerpGrad(torch.optim.Optimizer):
-    "Any optimizer on projected gradients: `PerpGrad(params, base=torch.optim.AdamW, lr=0.01)`."
+    """A torch optimizer on projected gradients: `PerpGrad(params, base=torch.optim.AdamW, lr=0.01)`.
+
+    The base must step from stored gradients; one that calls the closure itself, as L-BFGS does, is not accepted."""
 
     def __init__(
         self,
@@ -269,10 +286,15 @@ class PerpGrad(torch.optim.Optimizer):
     ):
         if scope not in ("tensor", "global"):
             raise ValueError(f"scope: {scope!r} is unknown; accepted are tensor and global")
-        super().__init__(params, {"weight_decay": 0.0, **options})
+        if "weight_decay" in inspect.signature(base).parameters:
+            options = {"weight_decay": 0.0, **options}
+        super().__init__(params, dict(options))
         if any(w.is_complex() for group in self.param_groups for w in group["params"]):
             raise ValueError("params: complex parameters are not supported; pass real ones")
-        self.base = base(self.param_groups, **{"weight_decay": 0.0, **options})
+        self.base = base(self.param_groups, **options)
+        if any(v.default is v.empty for v in inspect.signature(self.base.step).parameters.values()):
+            raise ValueError(f"base: {type(self.base).__name__} evaluates the closure itself; pass an optimizer that "
+                             f"steps from stored gradients")
         self.how = {"scope": scope, "renormalize": renormalize, "batch_dims": batch_dims}
         self._share()
 
@@ -289,6 +311,14 @@ class PerpGrad(torch.optim.Optimizer):
         perp_grad_([w for group in self.param_groups for w in group["params"]], **self.how)
         self.base.step()
         return loss
+
+    def __getstate__(self) -> dict:
+        return {"base": self.base, "how": self.how}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._share()
+        super().__setstate__({})  # hooks, which torch does not copy either
 
     def state_dict(self) -> dict:
         "State of the base optimizer."
@@ -324,7 +354,7 @@ def _split(x, y, frac, generator, **about) -> GrokTask:
         raise ValueError(f"frac: must lie in (0, 1) and leave examples on both sides, got {frac} of {len(x)}")
     return GrokTask(x[order[:n]], y[order[:n]], x[order[n:]], y[order[n:]], **about)
 
-
+# %% ../../nbs/generalization/grokking.ipynb #50fa670c
 def modular_task(
     p: int,  # modulus, at least 2
     op: Literal["add", "sub", "mul"] = "add",  # operation
@@ -355,7 +385,7 @@ def sparse_parity(
     bits = torch.randint(2, (n, relevant + noise), generator=generator)
     return _split(2.0 * bits - 1, bits[:, :relevant].sum(1) % 2, frac, generator, n_classes=2)
 
-
+# %% ../../nbs/generalization/grokking.ipynb #ef795a4c
 def stack_tasks(
     tasks: Sequence[GrokTask],  # tasks of one shape
 ) -> GrokTask:  # the same with a leading axis
@@ -388,9 +418,10 @@ class GrokMLP(nn.Module):
             start = 2 * self.p * torch.arange(len(self.table), device=x.device)[:, None]
             a, b = a + start, b + start
         rows = self.table.flatten(0, -2)
-        h = F.embedding(a, rows) + F.embedding(b, rows)
+        h = F.embedding(a, rows)
+        h += F.embedding(b, rows)
         for layer in self.layers:
-            h = layer(F.relu(h))
+            h = layer(h.relu_())  # in place: a full batch is megabytes, and no backward pass needs what is overwritten
         return h
 
 
