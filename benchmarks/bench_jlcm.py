@@ -27,7 +27,7 @@ def fit_sklearn(x):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("run, method, target", [
-    (fit_ours, "kmeans_1d, sorted with prefix sums (ours)", None), (fit_sklearn, "scikit-learn KMeans, same start", 0.5),
+    (fit_ours, "kmeans_1d, sorted with prefix sums (ours)", None), (fit_sklearn, "scikit-learn KMeans, same start", 0.05),
 ])
 def test_fit(benchmark, run, method, target):
     benchmark.group = FIT

@@ -83,6 +83,21 @@ def test_nearest_code_is_nearest(seed):
     assert torch.equal(nearest_code(x, codes), (x[:, None] - codes).abs().argmin(1))
 
 
+@pytest.mark.parametrize("K, dtype", [(K, dtype) for K in (2, 8, 60) for dtype in (torch.float32, torch.float64)]
+                         + [(2, torch.bfloat16), (8, torch.bfloat16)])  # with 60 codes its coarse values tie with midpoints
+def test_kmeans_is_lloyd_with_plain_distances(K, dtype):
+    x = torch.randn(400, generator=torch.Generator().manual_seed(K)).to(dtype)
+    v = x.double()
+    start = (2 * torch.arange(K) + 1) * 400 // (2 * K)
+    codes = v.sort().values[start]
+    for _ in range(6):
+        nearest = (v[:, None] - codes).abs().argmin(1)
+        codes = torch.stack([v[nearest == k].mean() if bool((nearest == k).any()) else codes[k] for k in range(K)])
+    ours, index = kmeans_1d(x, K, 6)
+    assert torch.allclose(ours.double(), codes, atol=1e-6 if dtype == torch.float32 else 1e-10 if dtype == torch.float64 else 1e-2)
+    assert torch.equal(index, (x[:, None] - ours).abs().argmin(1)) or dtype == torch.bfloat16
+
+
 @few
 @given(seeds, st.floats(0.1, 10))
 def test_scaling_the_weights_scales_the_codes_and_keeps_the_mapping(seed, factor):
@@ -354,6 +369,8 @@ LAYER = CodebookLinear(START)
     (lambda: fit_codebook(W0, START.group, 257), "n_codes: .*257"),
     (lambda: kmeans_1d(torch.zeros(0), 4), "values"),
     (lambda: kmeans_1d(torch.tensor([1.0, torch.nan]), 4), "values"),
+    (lambda: kmeans_1d(torch.tensor([1.0, -torch.inf]), 4), "values: .*-inf"),
+    (lambda: kmeans_1d(torch.full((2, 3), torch.inf), 4), "values"),
     (lambda: group_neurons(W0, 0), "n_groups: .*0"),
     (lambda: group_neurons(W0, 13), "n_groups: .*13"),
     (lambda: group_neurons(W0, 2, "best"), "rule: .*best"),
@@ -367,6 +384,17 @@ LAYER = CodebookLinear(START)
     (lambda: learn_jlcm(LAYER, W0, torch.zeros(0, 8).double()), "X: .*at least one"),
     (lambda: learn_jlcm(LAYER, W0, torch.ones(5, 8).double(), lr_map=0.0), "lr_map: .*0"),
     (lambda: learn_jlcm(LAYER, W0, torch.ones(5, 8).double(), lr_codes=-1.0), "lr_codes: .*-1"),
+    (lambda: learn_jlcm(LAYER, W0, torch.full((5, 8), torch.nan).double()), "X: .*NaN"),
+    (lambda: learn_jlcm(LAYER, W0[:5], torch.ones(5, 8).double()), "W: .*12"),
+    (lambda: learn_jlcm(LAYER, W0, torch.ones(5, 8).double(), batch=0), "batch: .*0"),
+    (lambda: learn_codes(W0, H0, START, lr_map=-1.0), "lr_map: .*>= 0"),
+    (lambda: compress_model(nn.Linear(8, 3), torch.full((5, 8), torch.nan), uniform_quantiser(2)), "x: .*NaN"),
+    (lambda: compress_model(nn.Linear(8, 3), torch.zeros(0, 8), uniform_quantiser(2)), "x: .*at least one"),
+    (lambda: compress_model(nn.Linear(8, 3), torch.zeros(5, 7), uniform_quantiser(2)), "x: .*8"),
+    (lambda: mapping_gradient(W0, START.row_tables(), START.index, rule="default"), "logits: .*default"),
+    (lambda: footprint_bits(10, 3, 4, 0), "n_groups: .*0"),
+    (lambda: footprint_bits(0, 3, 4, 1), "n_out: .*0"),
+    (lambda: llama_footprint(0), "bits: .*0"),
     (lambda: learn_codes(W0, H0, START, rule="magic"), "rule: .*magic"),
     (lambda: learn_codes(W0, H0, START, steps=0), "steps: .*0"),
     (lambda: learn_codes(W0, H0[:7, :7], START), "gram"),

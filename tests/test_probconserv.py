@@ -79,6 +79,24 @@ def test_equal_variances_give_the_euclidean_projection(seed, c, k):
     np.testing.assert_allclose(condition_linear(mean, np.full(9, c), G, b)[0], project_hard(mean, G, b), atol=1e-9)
 
 
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
+def test_consistent_dependent_rows_are_projected(kind):
+    mean, _, G, _, _ = problem(6, k=1)
+    G, b = np.vstack([G, 2 * G, 0 * G]), np.array([0.4, 0.8, 0.0])
+    new = project_hard(kind(mean), kind(G), kind(b))
+    np.testing.assert_allclose(new, project_hard(mean, G[:1], b[:1]), atol=1e-12)
+
+
+def test_full_covariance_of_a_diagonal_one_is_the_same_in_torch():
+    rng = np.random.default_rng(7)
+    mean, var, g = rng.standard_normal((2, 5)), rng.random((2, 5)), rng.random(5)
+    ours = condition_linear(mean, var, g, 0.3, 0.1, return_cov="full")
+    theirs = condition_linear(*map(torch.tensor, (mean, var, g)), 0.3 * torch.ones((), dtype=torch.float64), 0.1, return_cov="full")
+    for a, c in zip(ours, theirs):
+        np.testing.assert_allclose(c.numpy(), a, atol=1e-13)
+    np.testing.assert_allclose(np.einsum("...ii->...i", ours[1]), condition_linear(mean, var, g, 0.3, 0.1)[1], atol=1e-13)
+
+
 def test_update_solves_the_weighted_quadratic_programme():
     mean, cov, G, b, _ = problem(3, k=2)
     step, _ = solve_kkt(np.linalg.inv(cov), G, np.zeros(9), b - G @ mean)
@@ -379,7 +397,20 @@ ONE = np.ones(4)
     (lambda: Stefan(1.0), "u_star"), (lambda: Stefan(np.array([[0.6], [np.nan]])), "u_star"), (lambda: PorousMedium(0.5), "m: "),
     (lambda: HeatGPME(0.0), "k: "), (lambda: Advection(-1.0), "a: "), (lambda: BurgersRiemann(0.0), "a: "),
     (lambda: Stefan(0.6).solution(0.0, 0.1), "t: .*> 0"), (lambda: PorousMedium(2.0).solution(-0.1, 0.1), "t: "),
-    (lambda: PorousMedium(2.0).mass(1.5), "t: .*left"),
+    (lambda: PorousMedium(2.0).mass(1.5), "t: .*left"), (lambda: Stefan(0.6).mass(2.0), "t: .*inside the domain"),
+    (lambda: Stefan(np.array([[0.4], [0.6]])).mass(np.array([0.1, 0.9])), "t: .*inside the domain"),
+    (lambda: condition_linear(ONE, np.array([[1.0, 3, 0, 0], [3, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), ONE, 1.0), "cov: not positive"),
+    (lambda: condition_linear(torch.ones(2), torch.tensor([[1.0, 3], [3, 1]]), torch.ones(2), torch.tensor(1.0)), "cov: not positive"),
+    (lambda: project_hard(ONE, np.ones((2, 4)), np.array([1.0, 2.0])), "no vector satisfies"),
+    (lambda: project_hard(ONE, 0 * ONE, 1.0), "no vector satisfies"),
+    (lambda: sample_conditioned(ONE, ONE, ONE, 1.0, 5, rng=np.random.default_rng(0), noise_var=-1), "noise_var"),
+    (lambda: sample_conditioned(ONE, -ONE, ONE, 1.0, 5, rng=np.random.default_rng(0)), "var: "),
+    (lambda: sample_conditioned(ONE, ONE, np.ones((2, 4)), np.ones(2), 5, rng=np.random.default_rng(0)), "g: needs one row"),
+    (lambda: train_neural_processes(Stefan, 0.55, 0.7, [0], penalties=[1.0, 2.0]), "penalties: "),
+    (lambda: train_neural_processes(Stefan, 0.55, 0.7, []), "seeds: "),
+    (lambda: conservation_error(ONE, np.ones(3), 1.0), "G: needs shape"),
+    (lambda: conservation_error(ONE, ONE, np.ones(3)), "b: needs a shape"),
+    (lambda: gaussian_loglik(ONE, ONE, -ONE), "var: "), (lambda: gaussian_loglik(np.ones(3), ONE, ONE), "truth: "),
     (lambda: sample_contexts(Stefan(0.6), 0, 3, np.random.default_rng(0)), "nt, nx"),
     (lambda: shock_position(np.ones(3), np.linspace(0, 1, 4)), "samples"),
     (lambda: sample_conditioned(ONE, ONE, ONE, 1.0, 0, rng=np.random.default_rng(0)), "n_samples"),

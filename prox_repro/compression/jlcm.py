@@ -13,7 +13,7 @@ __all__ = ['KERNELS', 'RULES', 'Quantiser', 'kmeans_1d', 'nearest_code', 'kmeans
 # %% ../../nbs/compression/jlcm.ipynb #a2eb765e
 from collections.abc import Callable, Sequence
 import copy
-from math import ceil, log2, prod
+from math import ceil, log2
 from typing import NamedTuple
 import numpy as np
 import torch
@@ -49,6 +49,11 @@ def _check_positive(**values) -> None:
             raise ValueError(f"{name}: needs numbers > 0, got {value}")
 
 
+def _check_count(name: str, value, low: int = 1) -> None:
+    if not isinstance(value, (int, np.integer)) or value < low:
+        raise ValueError(f"{name}: needs an integer >= {low}, got {value}")
+
+
 def _check_gram(gram: torch.Tensor, W: torch.Tensor) -> None:
     if gram.shape[-2:] != (W.shape[-1], W.shape[-1]):
         raise ValueError(f"gram: needs shape (..., {W.shape[-1]}, {W.shape[-1]}) for n_in = {W.shape[-1]}, "
@@ -63,11 +68,14 @@ def kmeans_1d(
     "Lloyd's algorithm on the line, started at the quantiles (2i+1)/2K; an empty cell keeps its code."
     if n_codes != 1:
         _check_codes(n_codes)
-    if not values.shape[-1] or bool(torch.isnan(values).any()):
-        raise ValueError(f"values: needs at least one number per row and no NaN, got shape {tuple(values.shape)}")
-    v = values.double().sort(dim=-1).values.contiguous()
-    n = (v < torch.inf).sum(-1, keepdim=True)
-    prefix = F.pad(torch.where(v < torch.inf, v, 0.0).cumsum(-1), (1, 0))
+    v = _sorted(values)
+    n = torch.full((*v.shape[:-1], 1), v.shape[-1], device=v.device)
+    summed = v
+    if not bool((v[..., -1] < torch.inf).all()):                                   # there is padding
+        n, summed = (v < torch.inf).sum(-1, keepdim=True), torch.where(v < torch.inf, v, 0.0)
+    prefix = v.new_empty((*v.shape[:-1], v.shape[-1] + 1))
+    prefix[..., 0] = 0
+    torch.cumsum(summed, -1, out=prefix[..., 1:])
     start = (2 * torch.arange(n_codes, device=v.device) + 1) / (2 * n_codes) * n
     codes = _distinct(v, n, v.gather(-1, start.long().clamp(max=v.shape[-1] - 1)))
     for _ in range(iters):
@@ -86,14 +94,36 @@ def nearest_code(
     values: torch.Tensor,  # (..., n)
     codes: torch.Tensor,  # sorted, (..., K)
 ) -> torch.Tensor:  # index of the nearest code, the lower one in a tie, (..., n) int64
-    "Nearest code by bisection among the midpoints."
-    return torch.searchsorted(((codes[..., 1:] + codes[..., :-1]) / 2).contiguous(), values.contiguous())
+    "Nearest code: the number of midpoints below the value."
+    middle = (codes[..., 1:] + codes[..., :-1]) / 2
+    if middle.shape[-1] > 31:
+        return torch.searchsorted(middle.contiguous(), values.contiguous())
+    index = torch.zeros(values.shape, dtype=torch.uint8, device=values.device)     # few codes: counting beats bisection
+    for border in middle.unbind(-1):
+        index += values > border[..., None]
+    return index.long()
 
 # %% ../../nbs/compression/jlcm.ipynb #4b912515
+def _sorted(values):
+    "Rows in ascending order, in double precision; NumPy's sort is vectorised, torch's is not."
+    if values.shape[-1] and values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64):
+        v = torch.from_numpy(np.sort(values.detach().numpy(), axis=-1)).double()
+    else:
+        v = values.double().sort(dim=-1).values.contiguous()
+    if not v.shape[-1] or bool(torch.isnan(v[..., -1]).any()) or not bool(torch.isfinite(v[..., 0]).all()):
+        raise ValueError("values: needs a finite number in every row, no NaN and no -inf (+inf is padding), got "
+                         + (f"shape {tuple(values.shape)}" if not v.numel() else f"a row from {v[..., 0].min()} with "
+                            f"{int(torch.isnan(v).sum())} NaN"))
+    return v
+
+
 def _distinct(v, n, codes):
     "Where a row holds at most K distinct values, these are the codes; else the codes as given."
-    fresh = F.pad(v.diff(dim=-1) > 0, (1, 0), value=True) & (v < torch.inf)
     K = codes.shape[-1]
+    rises = v[..., 1:] > v[..., :-1]
+    if v.shape[-1] > 1 and bool((rises.sum(-1) > K).all()):                        # padding adds at most one rise
+        return codes
+    fresh = F.pad(rises, (1, 0), value=True) & (v < torch.inf)
     rank = torch.where(v < torch.inf, (fresh.cumsum(-1) - 1).clamp(max=K - 1), K - 1)
     last = v.gather(-1, (n - 1).clamp(min=0))
     exact = last.expand(codes.shape).clone().scatter(-1, rank, v.minimum(last))
@@ -315,6 +345,7 @@ def footprint_bits(
     local: bool = False,  # rows could not be reordered: a group id per row instead of borders between blocks
 ) -> int:
     "Bits of a codebook layer: indices, codebooks, scales, and what tells the groups apart; biases are not included."
+    _check_count("n_out", n_out), _check_count("n_in", n_in), _check_count("n_codes", n_codes, 2), _check_groups(n_groups, n_out)
     tables = (n_codes + n_groups) * code_bits if scales else n_groups * n_codes * code_bits
     places = n_out * ceil(log2(n_groups)) if local else (n_groups - 1) * ceil(log2(n_out))
     return n_out * n_in * ceil(log2(n_codes)) + tables + places
@@ -340,6 +371,7 @@ def llama_footprint(
     code_bits: int = 16,  # of a code
 ) -> dict[str, float]:  # gigabytes (1e9 bytes) of each part and in total
     "Memory of Llama 7B from its architecture: 32 blocks of width 4096 and 11008, 32,000 tokens."
+    _check_count("bits", bits), _check_count("embedding_bits", embedding_bits)
     d, hidden, blocks, tokens = 4096, 11008, 32, 32000
     shapes = blocks * [*[(d, d)] * 4, (hidden, d), (hidden, d), (d, hidden)]
     maps = sum(a * b for a, b in shapes) * bits
@@ -384,14 +416,22 @@ def mapping_gradient(
     eps: float = 0.1,  # of "inverse"
 ) -> torch.Tensor:  # gradient for the logits, (..., n_out, n_in, K)
     "Gradient that is passed on to the mapping: equation (3) for `softmax`, (4) for `default`, (5) for the others."
+    if logits is None and rule in ("default", "softmax"):
+        raise ValueError(f"logits: the rule {rule!r} needs them, got None")
     if rule == "softmax":
-        prob = logits.softmax(-1)
+        prob = _softmax(logits)
         mean = (prob * codes[..., None, :]).sum(-1, keepdim=True)
         return gamma[..., None] * prob * (codes[..., None, :] - mean)
     table = kernel_table(codes, rule, eps)
     rows = table.gather(-2, index[..., None].expand(*index.shape, codes.shape[-1]))
-    rows = rows * logits.softmax(-1) if rule == "default" else rows
-    return gamma[..., None] * rows
+    rows = rows.mul_(_softmax(logits)) if rule == "default" else rows
+    return rows.mul_(gamma[..., None])
+
+
+def _softmax(logits):
+    "Softmax over a short last axis; torch's own is several times slower on rows of four or eight."
+    grown = (logits - logits.amax(-1, keepdim=True)).exp_()
+    return grown.div_(grown.sum(-1, keepdim=True))
 
 # %% ../../nbs/compression/jlcm.ipynb #7447d2a9
 class Learned(NamedTuple):
@@ -408,6 +448,8 @@ def second_moments(
     "Gram matrix of the inputs; it is all that the loss (2) needs to know about them."
     if not X.shape[-2]:
         raise ValueError(f"X: needs at least one input, got shape {tuple(X.shape)}")
+    if not bool(torch.isfinite(X).all()):
+        raise ValueError(f"X: needs finite entries, got {int((~torch.isfinite(X)).sum())} NaN or infinite of {X.numel()}")
     return X.mT @ X / X.shape[-2]
 
 
@@ -493,8 +535,8 @@ def learn_codes(
         gamma = moments / energy[..., None]
         if bool((lr_map > 0).any()):
             push = mapping_gradient(gamma, table, coded.index, logits, rule, eps)
-            size = push.abs().mean((-3, -2, -1), keepdim=True).clamp(min=1e-30)
-            logits -= 0.05 * decay * lr_map / size * push
+            size = push.abs().mean((-3, -2, -1), keepdim=True)
+            logits.addcmul_(push, 0.05 * decay * lr_map / size.clamp(min=1e-30), value=-1)
         coded = adam.step(coded, gamma, decay)
         table, new = coded.row_tables(), logits.argmax(-1)
         jumps += _jump_lengths(table, coded.index, new)
@@ -510,11 +552,10 @@ def _check_learning(W, gram, rule, steps, lr_map, lr_codes):
     _check_weight(W), _check_gram(gram, W)
     if rule not in RULES:
         raise ValueError(f"rule: got {rule!r}; known are {', '.join(RULES)}")
-    if not isinstance(steps, (int, np.integer)) or steps < 1:
-        raise ValueError(f"steps: needs an integer >= 1, got {steps}")
+    _check_count("steps", steps)
     for name, rate in (("lr_map", lr_map), ("lr_codes", lr_codes)):
         if not bool((torch.as_tensor(rate) >= 0).all()):
-            raise ValueError(f"{name}: needs numbers > 0, or 0 to freeze, got {rate}")
+            raise ValueError(f"{name}: needs numbers >= 0 (0 freezes), got {rate}")
 
 
 class _Adam:
@@ -719,15 +760,18 @@ def compress_model(
     quantise: Quantiser,  # for example from `codebook_quantiser`
 ) -> Compressed:
     "Quantise layer by layer, each on the inputs that the quantised layers before it produce."
-    if not x.shape[-2]:
-        raise ValueError("x: needs at least one calibration input, got none")
+    if not x.numel() or not bool(torch.isfinite(x).all()):
+        raise ValueError(f"x: needs at least one calibration input and finite entries, got shape {tuple(x.shape)}"
+                         + (" with NaN or infinite entries" if x.numel() else ""))
     model, results, bits = copy.deepcopy(model), [], 0
     chain = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     for layer in chain:
         seen = []
-        handle = layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-        model(x)
-        handle.remove()
+        handle = layer.register_forward_pre_hook(lambda layer, args: seen.append(_check_width(layer, args[0])))
+        try:
+            model(x)
+        finally:
+            handle.remove()
         rows = layer.weight.detach().flatten(-3) if isinstance(layer, nn.Conv2d) else layer.weight.detach()
         with torch.enable_grad():
             result = quantise(rows, second_moments(layer_inputs(layer, seen[0])), layer is chain[-1])
@@ -738,6 +782,14 @@ def compress_model(
             bits += 16 * layer.bias.shape[-1]
         results.append(result)
     return Compressed(model, bits, results)
+
+
+def _check_width(layer, x):
+    axis = -1 if isinstance(layer, nn.Linear) else -3
+    if x.ndim < -axis or x.shape[axis] != layer.weight.shape[axis]:
+        raise ValueError(f"x: {type(layer).__name__} needs {layer.weight.shape[axis]} entries along axis {axis}, got shape "
+                         f"{tuple(x.shape)}")
+    return x
 
 
 def layer_inputs(
@@ -855,6 +907,10 @@ def learn_jlcm(
 ) -> tuple[CodebookLinear, Learned]:
     "Joint learning for one layer."
     _check_positive(lr_codes=lr_codes, lr_map=lr_map)
+    if W.shape != layer.index.shape:
+        raise ValueError(f"W: needs shape {tuple(layer.index.shape)} like the layer's index, got {tuple(W.shape)}")
+    if batch is not None:
+        _check_count("batch", batch)
     if X.ndim != 2 or X.shape[1] != W.shape[-1]:
         raise ValueError(f"X: needs shape (N, {W.shape[-1]}), got {tuple(X.shape)}")
     batches = None

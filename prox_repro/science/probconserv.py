@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from ..core.nets import MLP, Linear, seeded, stack, unstack
+from ..core.nets import MLP, Linear, seeded, stack
 from ..core.optim import cosine_schedule
 from ..core.prox import array_namespace, project_affine
 from ..core.train import History, fit, minibatches
@@ -62,9 +62,16 @@ def right_endpoint_weights(
     return np.concatenate([[0.0], np.diff(_grid(x))])
 
 # %% ../../nbs/science/probconserv.ipynb #b32f528c
+def _broadcasts(shape, to) -> bool:
+    try:
+        return np.broadcast_shapes(tuple(shape), tuple(to)) == tuple(to)
+    except ValueError:
+        return False
+
+
 def _check_condition(mean, cov, G, b, noise_var):
-    mean, cov, G, b, noise = (_real(a, s) for a, s in ((mean, "mean"), (cov, "cov"), (G, "G"), (b, "b"), (
-        noise_var, "noise_var")))
+    names = ("mean", "cov", "G", "b", "noise_var")
+    mean, cov, G, b, noise = (_real(a, s) for a, s in zip((mean, cov, G, b, noise_var), names))
     xp = array_namespace(mean)
     if xp is torch:
         cov, G, b, noise = (torch.as_tensor(a, dtype=torch.float64, device=mean.device) for a in (cov, G, b, noise))
@@ -81,11 +88,7 @@ def _check_condition(mean, cov, G, b, noise_var):
     batch, k = shape[:-1], G.shape[0]
     for name, value in (("b", b), ("noise_var", noise)):
         tail = tuple(value.shape[-1:])
-        fits = tail in ((k,), (1,))
-        try:
-            fits = fits and np.broadcast_shapes(tuple(value.shape[:-1]), batch) == batch
-        except ValueError:
-            fits = False
+        fits = tail in ((k,), (1,)) and _broadcasts(value.shape[:-1], batch)
         if not fits or (name == "b" and tail != (k,)):
             raise ValueError(f"{name}: needs one value per row of G, batch shape {batch} or broadcastable to it; "
                              f"got {tuple(value.shape)} for {k} row(s)")
@@ -98,28 +101,28 @@ def _check_condition(mean, cov, G, b, noise_var):
         scale = max(float(abs(cov).max()), 1e-300)
         if float(abs(cov - cov.mT).max()) > 1e-8 * scale:
             raise ValueError("cov: needs symmetric matrices; pass (cov + cov.mT) / 2")
-        if bool((xp.diagonal(cov, 0, -2, -1) < -1e-8 * scale).any()):
-            raise ValueError("cov: not positive semidefinite, a variance is negative")
+        try:                                                            # an exact constraint may have made it singular
+            lifted = np.eye(shape[-1]) * (1e-8 * scale)
+            xp.linalg.cholesky(cov + (lifted if xp is np else torch.as_tensor(lifted, device=cov.device)))
+        except (np.linalg.LinAlgError, RuntimeError) as error:
+            raise ValueError("cov: not positive semidefinite, a Cholesky factor does not exist") from error
     return xp, mean, cov, G, b, noise
 
-
-def _gain(xp, CG, G, noise, gap, scale):
+# %% ../../nbs/science/probconserv.ipynb #15bb1227
+def _gain(xp, CG, G, noise, gap):
     "K^T = (noise + G cov G^T)^-1 (G cov), (..., k, n)."
     S = CG @ G.mT
     k = S.shape[-1]
     if k == 1:
         S = S + noise[..., None]
-        if bool((S < -1e-10 * scale).any()):
-            raise ValueError("cov: not positive semidefinite, G cov G^T is negative")
         flat = S <= 1e-300
         if bool((flat[..., 0] & (abs(gap) > 1e-12)).any()):
             raise ValueError("cov: no variance along G although G mean differs from b, so the constraint is "
-                             "unreachable; "
-                             "give the model some variance or pass noise_var > 0")
+                             "unreachable; give the model some variance or pass noise_var > 0")
         return CG / xp.where(flat, xp.ones_like(S), S)
     S = S + xp.eye(k, dtype=S.dtype, **({} if xp is np else {"device": S.device})) * noise[..., None, :]
-    message = ("G, noise_var: G cov G^T + noise_var is singular (dependent rows, or no variance left), or cov is "
-               "indefinite; drop rows or pass noise_var > 0")
+    message = ("G, noise_var: G cov G^T + noise_var is singular (dependent rows, or no variance left); drop rows or "
+               "pass noise_var > 0")
     try:
         diagonal = xp.diagonal(xp.linalg.cholesky(S), 0, -2, -1)
     except (np.linalg.LinAlgError, RuntimeError) as error:
@@ -146,11 +149,12 @@ def condition_linear(
     diagonal = cov.ndim == mean.ndim
     CG = cov[..., None, :] * G if diagonal else G @ cov                  # G Sigma, (..., k, n)
     gap = (G @ mean[..., None])[..., 0] - b
-    gain = _gain(xp, CG, G, noise, gap, float(abs(cov).max()))
+    gain = _gain(xp, CG, G, noise, gap)
     new = mean - (gap[..., None, :] @ gain)[..., 0, :]
     if return_cov == "full":
-        full = cov[..., None] * xp.eye(cov.shape[-1], dtype=cov.dtype) if diagonal else cov
-        return new, full - CG.mT @ gain
+        if diagonal:
+            cov = torch.diag_embed(cov) if xp is torch else cov[..., None] * np.eye(cov.shape[-1])
+        return new, cov - CG.mT @ gain
     var = cov if diagonal else xp.diagonal(cov, 0, -2, -1)
     return new, (var - (CG * gain).sum(-2)).clip(0)                     # round-off must not make a variance negative
 
@@ -161,8 +165,13 @@ def project_hard(
     b,  # (..., k), or (...) for one row
 ):  # (..., n), the nearest point of {y : G y = b} in the Euclidean metric
     "The uniform correction of HardC: equation (4) with the identity in place of the covariance."
+    mean = _real(mean, "mean")
     _, mean, _, G, b, _ = _check_condition(mean, mean * 0.0 + 1.0, G, b, 0.0)
-    return project_affine(mean, G, b)
+    new = project_affine(mean, G, b)
+    scale = max(float((abs(new) @ abs(G).mT).max()), float(abs(b).max()))
+    if float(abs(new @ G.mT - b).max()) > 1e-8 * scale:
+        raise ValueError("G, b: no vector satisfies G y = b (zero or dependent rows with other totals)")
+    return new
 
 # %% ../../nbs/science/probconserv.ipynb #75d420aa
 def mixture_moments(
@@ -202,7 +211,7 @@ def second_difference_constraint(
     noise = a**2 + 4 * m**2 + c**2 - 4 * alpha * m * (a + c) + 2 * alpha**2 * a * c
     return LinearObservation(G, np.zeros(n - 2), noise.clip(0))
 
-
+# %% ../../nbs/science/probconserv.ipynb #68e5fad2
 def _project_cone(mean, cov, basis):
     from scipy.linalg import solve_triangular
     from scipy.optimize import nnls
@@ -218,7 +227,7 @@ def _project_cone(mean, cov, basis):
     weights, _ = nnls(solve_triangular(L, basis, lower=True), solve_triangular(L, mean, lower=True))
     return basis @ weights
 
-
+# %% ../../nbs/science/probconserv.ipynb #5f5323f7
 def project_monotone(
     mean: np.ndarray,  # (n,)
     cov: np.ndarray,  # variances (n,) or covariance (n, n), positive definite
@@ -236,7 +245,7 @@ def project_nonneg(
     "Nearest non-negative vector in the metric of the inverse covariance."
     return _project_cone(mean, cov, np.eye(np.shape(mean)[-1]))
 
-
+# %% ../../nbs/science/probconserv.ipynb #6992d8d6
 def constrained_loglik(
     u: torch.Tensor,  # values, (..., n)
     mean: torch.Tensor,  # (..., n)
@@ -263,12 +272,18 @@ def sample_conditioned(
     n_samples: int,  # draws
     *,
     rng: np.random.Generator,  # source of randomness
-    noise_var: float = 0.0,  # sigma_G^2 >= 0; infinity: no constraint
+    noise_var: float = 0.0,  # sigma_G^2 >= 0, one number; infinity: no constraint
 ) -> np.ndarray:  # (n_samples, ..., n)
     "Draws from the conditioned Gaussian in O(n) each, correlations included."
     if n_samples < 1:
         raise ValueError(f"n_samples: needs an integer >= 1, got {n_samples}")
-    mean, var = _real(mean, "mean"), _real(var, "var")
+    mean, var, g = _real(mean, "mean"), _real(var, "var"), _real(g, "g")
+    if var.shape != mean.shape or (var < 0).any():
+        raise ValueError(f"var: needs variances >= 0 of the shape of mean, {mean.shape}, got shape {var.shape}")
+    if g.shape != mean.shape[-1:]:
+        raise ValueError(f"g: needs one row of weights, shape {mean.shape[-1:]}, got {g.shape}")
+    if np.ndim(noise_var) or not noise_var >= 0:
+        raise ValueError(f"noise_var: needs one number >= 0, got {noise_var}")
     y = mean + np.sqrt(var) * rng.standard_normal((n_samples, *mean.shape))
     if noise_var == np.inf:
         return y
@@ -289,13 +304,33 @@ def shock_position(
     return np.where(below.any(-1), x[below.argmax(-1)], x[-1])
 
 # %% ../../nbs/science/probconserv.ipynb #a8cd35e1
-def conservation_error(mean: np.ndarray, G: np.ndarray, b) -> np.ndarray:
-    "CE: G mean - b; `mean` (..., n), `G` (n,) or (k, n)."
-    return np.asarray(mean) @ np.asarray(G).T - b
+def conservation_error(
+    mean: np.ndarray,  # predictions, (..., n)
+    G: np.ndarray,  # quadrature weights, (n,) or (k, n)
+    b,  # totals, (...) or (..., k), broadcastable
+) -> np.ndarray:  # (...) or (..., k)
+    "CE: G mean - b."
+    mean, G, b = _real(mean, "mean"), _real(G, "G"), _real(b, "b")
+    if G.ndim not in (1, 2) or mean.shape[-1:] != G.shape[-1:]:
+        raise ValueError(f"G: needs shape (n,) or (k, n) with the n of mean (..., n), got {G.shape} for {mean.shape}")
+    total = mean @ G.T
+    if not _broadcasts(b.shape, total.shape):
+        raise ValueError(f"b: needs a shape broadcastable to {total.shape}, got {b.shape}")
+    return total - b
 
 
-def gaussian_loglik(truth: np.ndarray, mean: np.ndarray, var: np.ndarray, floor: float = 1e-8) -> np.ndarray:
-    "LL: mean over the grid of log N(truth; mean, var), (..., n) -> (...); variances are at least `floor`."
+def gaussian_loglik(
+    truth: np.ndarray,  # values, broadcastable to (..., n)
+    mean: np.ndarray,  # (..., n)
+    var: np.ndarray,  # variances >= 0, (..., n)
+    floor: float = 1e-8,  # smaller variances are raised to this
+) -> np.ndarray:  # (...)
+    "LL: mean over the grid of log N(truth; mean, var)."
+    truth, mean, var = _real(truth, "truth"), _real(mean, "mean"), _real(var, "var")
+    if var.shape != mean.shape or (var < 0).any():
+        raise ValueError(f"var: needs variances >= 0 of the shape of mean, {mean.shape}, got shape {var.shape}")
+    if not _broadcasts(truth.shape, mean.shape):
+        raise ValueError(f"truth: needs a shape broadcastable to {mean.shape}, got {truth.shape}")
     var = np.maximum(var, floor)
     return -0.5 * (np.log(2 * np.pi * var) + (truth - mean) ** 2 / var).mean(-1)
 
@@ -351,7 +386,7 @@ class HeatGPME:
         "k(u), NumPy or torch."
         return self.k + 0 * u
 
-
+# %% ../../nbs/science/probconserv.ipynb #11747226
 @dataclass(frozen=True)
 class PorousMedium:
     "u_t = (u^m u_x)_x into an empty medium, with u(t, 0) = (m t)^(1/m)."
@@ -380,7 +415,7 @@ class PorousMedium:
         "k(u) = u^m, NumPy or torch; u is held above 1e-3, where the second derivative of k may be infinite."
         return u.clip(1e-3) ** self.m
 
-
+# %% ../../nbs/science/probconserv.ipynb #7528c4e8
 @dataclass(frozen=True)
 class Stefan:
     "u_t = (1[u >= u_star] u_x)_x with u(t, 0) = 1: a front that jumps from u_star to 0."
@@ -404,7 +439,9 @@ class Stefan:
 
     def mass(self, t) -> np.ndarray:
         "b(t) of equation (1), while the front is inside the domain."
-        return 2 * self._constants()[1] * np.sqrt(_split_time(t) / np.pi)
+        t = _split_time(t)
+        _check(t, lambda v: self.front(v) <= 1, "t", "times at which the front is still inside the domain [0, 1]")
+        return 2 * self._constants()[1] * np.sqrt(t / np.pi)
 
     def front(self, t) -> np.ndarray:
         "Position of the jump."
@@ -414,7 +451,7 @@ class Stefan:
         "k(u), NumPy or torch."
         return (u >= self.u_star) * 1.0
 
-# %% ../../nbs/science/probconserv.ipynb #11747226
+# %% ../../nbs/science/probconserv.ipynb #4510fd7a
 @dataclass(frozen=True)
 class Advection:
     "u_t + a u_x = 0, a step from 1 to 0 at x = 1/2 that moves to the right."
@@ -437,7 +474,7 @@ class Advection:
         "Position of the step, at most 1."
         return np.minimum(0.5 + self.a * _split_time(t), 1.0)
 
-
+# %% ../../nbs/science/probconserv.ipynb #865d8264
 @dataclass(frozen=True)
 class BurgersRiemann:
     "u_t + (u^2 / 2)_x = 0: a ramp from a at x = -1 to 0 at x = 0 that becomes a shock at t = 1/a."
@@ -510,9 +547,9 @@ class AttentiveNP(nn.Module):
         activation: Callable = F.silu,  # smooth, for the soft constraint
     ):
         if hidden < 1 or heads < 1 or hidden % heads or n_self < 0 or n_cross < 1 or not 0 <= dropout < 1:
-            raise ValueError(f"hidden, heads, n_self, n_cross, dropout: need heads to divide hidden, n_self >= 0, "
-                             f"n_cross >= 1 "
-                             f"and dropout in [0, 1), got {hidden}, {heads}, {n_self}, {n_cross}, {dropout}")
+            raise ValueError("hidden, heads, n_self, n_cross, dropout: need heads to divide hidden, n_self >= 0, "
+                             "n_cross >= 1 and dropout in [0, 1), "
+                             f"got {hidden}, {heads}, {n_self}, {n_cross}, {dropout}")
         super().__init__()
         self.coordinates = MLP(2, [hidden], hidden, activation=activation)
         self.content, self.latent = (MLP(3, [hidden, hidden], hidden, activation=activation) for _ in range(2))
@@ -644,6 +681,10 @@ def train_neural_processes(
     **architecture,  # see `AttentiveNP`
 ) -> tuple[AttentiveNP, History]:  # the stack, in evaluation mode, and what was recorded
     "Train a stack of neural processes on a family of solutions; all copies in one pass."
+    if not len(seeds):
+        raise ValueError("seeds: needs at least one")
+    if np.shape(penalties) not in ((), (1,), (len(seeds),)):
+        raise ValueError(f"penalties: needs one number, or one per seed ({len(seeds)}), got shape {np.shape(penalties)}")
     lam = torch.tensor(np.broadcast_to(penalties, len(seeds)).copy(), dtype=torch.float32, device=device)
     penalised, data = bool(lam.any()), _family_pools(law, low, high, n_functions, targets, seeds, device)
     model = stack([seeded(seed, AttentiveNP, **architecture) for seed in seeds]).to(device)
@@ -671,7 +712,7 @@ def train_neural_processes(
                   optimizer=lambda params, lr: _CopyClippedAdam(params, lr, clip))
     return model.eval(), history
 
-
+# %% ../../nbs/science/probconserv.ipynb #51be37eb
 @torch.no_grad()
 def predict(
     model: AttentiveNP,  # a stack of C copies
