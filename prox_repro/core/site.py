@@ -451,6 +451,7 @@ def executed_core(
     import papermill
     from papermill.exceptions import PapermillExecutionError
     state = hashlib.sha256(_SHOW_FIGURES.encode() + path.read_bytes())
+    state.update(" ".join(papers()).encode())  # some pages list the papers
     for name in module_closure(imported_modules(notebook_code(path))):
         state.update((root() / name).read_bytes())
     target = root() / "build" / "core" / f"{path.stem}-{state.hexdigest()[:16]}.ipynb"
